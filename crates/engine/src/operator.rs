@@ -1,0 +1,26 @@
+//! The operators: one file each, all with the same inner shape.
+
+use viewfeed_change::{Batch, Result};
+use viewfeed_store::Txn;
+
+/// A node that turns changes of its inputs into changes of its output.
+///
+/// The state it reads is the one its inputs' deltas start from ([`Txn::before`]); what it stages becomes readable with
+/// the next seal. It is called only when an input changed, exactly once per step, inputs before outputs. It holds no
+/// state that changes with the epoch: all of that is in the transaction, so that a discarded transaction leaves no
+/// trace in it.
+pub(crate) trait Operator: Send + Sync {
+    /// The change of the output that follows from the changes of the inputs (None: unchanged). Input batches are not
+    /// necessarily consolidated; neither is the result.
+    fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>>;
+
+    /// Builds the state for inputs that are not empty, and hands over the whole output in batches. `inputs[i]` gives the
+    /// whole of input `i` in batches each time it is called. The operator's own state is empty before.
+    fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()>;
+}
+
+/// Gives the whole of a collection, batch by batch.
+pub(crate) type Collect<'a> = dyn Fn(&mut Txn, &mut Emit<'_>) -> Result<()> + 'a;
+
+/// Takes a batch.
+pub(crate) type Emit<'a> = dyn FnMut(&mut Txn, Batch) -> Result<()> + 'a;

@@ -1,0 +1,1 @@
+//! DataFusion's logical plan to our own small operators.

@@ -1,0 +1,96 @@
+//! What the server asks of the program.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use viewfeed_catalog::Mutation;
+use viewfeed_change::{Column, Error, Relation, Result, Timestamp};
+use viewfeed_wire::v1;
+
+/// Sends commands to the program.
+pub type Gateway = mpsc::Sender<Command>;
+
+/// A request to the program. A dropped reply channel means the caller went away.
+pub enum Command {
+    /// Write rows as one transaction.
+    Mutate {
+        /// The table as the caller knew it.
+        table: Arc<Relation>,
+        /// What to do with each batch of rows.
+        mutation: Mutation,
+        /// The rows.
+        rows: RecordBatch,
+        /// Version, number of rows, commit time: once it is durable.
+        reply: oneshot::Sender<Result<(u64, u64, Timestamp)>>,
+    },
+    /// Run a SELECT.
+    Select {
+        /// SQL with `$1` ….
+        sql: String,
+        /// One-element arrays.
+        params: Vec<ArrayRef>,
+        /// Where names are looked up.
+        search_schema: String,
+        /// Wait for this version.
+        min_version: u64,
+        /// The rows.
+        reply: oneshot::Sender<Result<Selected>>,
+    },
+    /// Run SQL: scripts arrive one by one, each is answered by [`Executed`]s, the last of which is `Done`. The session and
+    /// its open transaction end when `requests` closes.
+    Session {
+        /// Scripts.
+        requests: mpsc::Receiver<SessionRequest>,
+        /// Answers.
+        replies: mpsc::Sender<Executed>,
+    },
+    /// What is running.
+    Status {
+        /// The answer.
+        reply: oneshot::Sender<v1::StatusResponse>,
+    },
+}
+
+/// The rows of a SELECT.
+pub struct Selected {
+    /// The rows.
+    pub rows: Vec<RecordBatch>,
+    /// The version they were read at.
+    pub version: u64,
+}
+
+/// A script.
+pub struct SessionRequest {
+    /// One or more statements.
+    pub sql: String,
+    /// Where names are looked up first.
+    pub search_schema: String,
+    /// Wait for this version.
+    pub min_version: u64,
+}
+
+/// Part of the answer to a script.
+pub enum Executed {
+    /// A statement with rows begins.
+    Columns(Vec<Column>),
+    /// Rows of it.
+    Rows(RecordBatch),
+    /// A statement is done.
+    Command {
+        /// For example `INSERT 3`.
+        command: String,
+        /// Written at, or read at.
+        version: u64,
+        /// Rows returned or written.
+        row_count: u64,
+        /// For the user.
+        notices: Vec<String>,
+    },
+    /// The script failed here; statements before it that were transactions of their own stay committed.
+    Failed(Failure),
+    /// The script is done.
+    Done,
+}
+
+/// Why a script failed.
+pub type Failure = Error;

@@ -1,0 +1,23 @@
+//! Where state lives: ordered bytes with snapshots, the epoch log, one atomic commit per epoch, and arrangements
+//! (the rows of a collection, ordered by a key) on top.
+//!
+//! ```text
+//! Txn (staged writes of one epoch) ── commit ──► epoch log (append, fdatasync) ──► memory overlay ──► Kv (sled)
+//!                                                  = the commit point              versions by epoch   checkpoint
+//! ```
+//!
+//! Leaves to others what the bytes mean: SQL, plans and protobuf are unknown here.
+
+pub mod arrange;
+pub mod keys;
+mod kv;
+mod log;
+mod reader;
+mod store;
+mod txn;
+
+pub use kv::{Kv, MemoryKv, SledKv};
+pub use log::{LogReader, LoggedDelta, LoggedEpoch, LoggedTransaction};
+pub use reader::Reader;
+pub use store::{Durability, EpochRecord, Options, Retention, Store};
+pub use txn::Txn;

@@ -1,0 +1,2 @@
+//! viewfeed
+fn main() {}
