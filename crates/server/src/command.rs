@@ -2,6 +2,7 @@
 
 use arrow::array::{ArrayRef, RecordBatch};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use viewfeed_catalog::Mutation;
 use viewfeed_change::{Column, Error, Relation, Result, Timestamp};
@@ -20,8 +21,8 @@ pub enum Command {
         mutation: Mutation,
         /// The rows.
         rows: RecordBatch,
-        /// Version, number of rows, commit time: once it is durable.
-        reply: oneshot::Sender<Result<(u64, u64, Timestamp)>>,
+        /// Version, number of rows, commit time: once it is durable. Check [`Reply::is_closed`] before starting.
+        reply: Reply,
     },
     /// Run a SELECT.
     Select {
@@ -49,6 +50,47 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<v1::StatusResponse>,
     },
+}
+
+/// What became of a write: version, number of rows, commit time.
+pub type Written = Result<(u64, u64, Timestamp)>;
+
+/// The answer to one write. The writes of one client stream are chained: once one of them has failed, those behind it
+/// are closed, so that a stream stops at its first error although it does not wait for each commit.
+///
+/// A failure must therefore be sent before the next write is begun.
+pub struct Reply {
+    sender: oneshot::Sender<Written>,
+    chain_failed: Arc<AtomicBool>,
+}
+
+impl Reply {
+    /// A reply of its own.
+    pub fn new() -> (Self, oneshot::Receiver<Written>) {
+        Self::chained(&Arc::default())
+    }
+
+    /// A reply that is closed when an earlier one of the same chain failed.
+    pub(crate) fn chained(chain_failed: &Arc<AtomicBool>) -> (Self, oneshot::Receiver<Written>) {
+        let (sender, receiver) = oneshot::channel();
+        let chain_failed = chain_failed.clone();
+        let reply = Self { sender, chain_failed };
+        (reply, receiver)
+    }
+
+    /// True: the caller went away, or an earlier write of the same stream failed. The write must not be done.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed() || self.chain_failed.load(Ordering::SeqCst)
+    }
+
+    /// Answers. Nobody may be there any more to hear it; that is no error.
+    pub fn send(self, written: Written) {
+        if written.is_err() {
+            self.chain_failed.store(true, Ordering::SeqCst);
+        }
+        // The caller may have gone: then nobody wants to know.
+        let _ = self.sender.send(written);
+    }
 }
 
 /// The rows of a SELECT.

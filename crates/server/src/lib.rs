@@ -6,5 +6,5 @@
 mod command;
 mod serve;
 
-pub use command::{Command, Executed, Failure, Gateway, Selected, SessionRequest};
+pub use command::{Command, Executed, Failure, Gateway, Reply, Selected, SessionRequest, Written};
 pub use serve::{Server, ServerOptions};

@@ -1,12 +1,12 @@
 //! The port: from an address to a running server.
 
 use crate::Gateway;
-use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use viewfeed_catalog::Modules;
-use viewfeed_change::Result;
+use viewfeed_change::{Column, Result};
 use viewfeed_feed::Feed;
 
 /// Limits and settings.
@@ -20,6 +20,8 @@ pub struct ServerOptions {
     pub heartbeat: Duration,
     /// Rows a client stream may send in one atomic transaction.
     pub stream_rows_max: usize,
+    /// The SQL type of a column, for people; the program knows it from its SQL dialect.
+    pub sql_type: fn(&Column) -> String,
 }
 
 /// A server that listens.
@@ -36,12 +38,12 @@ impl Server {
         todo!()
     }
 
-    /// Serves until `stop` resolves, then stops accepting and returns when the open calls are done (the program has drained the
+    /// Serves what `modules` holds at the time of each call, and tells running streams when it changes; serves until `stop` resolves, then stops accepting and returns when the open calls are done (the program has drained the
     /// feed) or `grace` is over.
     pub async fn run(
         self,
         _feed: Feed,
-        _modules: Arc<ArcSwap<Modules>>,
+        _modules: watch::Receiver<Arc<Modules>>,
         _gateway: Gateway,
         _stop: impl Future<Output = ()> + Send + 'static,
         _grace: Duration,
