@@ -1,5 +1,8 @@
 //! The operators: one file each, all with the same inner shape.
 
+pub(crate) mod aggregate;
+pub(crate) mod distinct;
+
 use viewfeed_change::{Batch, Result};
 use viewfeed_store::Txn;
 
