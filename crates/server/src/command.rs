@@ -128,7 +128,7 @@ pub enum Executed {
         /// For the user.
         notices: Vec<String>,
     },
-    /// The script failed here; statements before it that were transactions of their own stay committed.
+    /// The script failed here; statements before it that were transactions of their own stay committed. `Done` follows.
     Failed(Failure),
     /// The script is done.
     Done,
