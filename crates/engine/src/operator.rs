@@ -2,6 +2,8 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod distinct;
+pub(crate) mod evaluate;
+pub(crate) mod tally;
 
 use viewfeed_change::{Batch, Result};
 use viewfeed_store::Txn;

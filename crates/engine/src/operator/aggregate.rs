@@ -1,16 +1,49 @@
-//! GROUP BY with count, sum, avg, min and max: state per group, one access per touched group and step.
+//! GROUP BY with count, sum, avg, min and max.
+//!
+//! ```text
+//! operator prefix ‖ 00 ‖ group                  → version, rows of the group, an accumulator per call
+//! operator prefix ‖ 01 ‖ call ‖ group ‖ value   → how often the value is in the group, for min and max
+//! ```
+//! A delta is summed per group first; then each touched group costs one read and one write, and its row changes if its
+//! results do. A group without rows has no entry. Without GROUP BY there is one group, whose row is always there.
 
+mod accumulator;
+mod argument;
+mod bytes;
+mod call;
+mod delta;
+mod float_sum;
 mod function;
+mod group;
+mod ordered;
+mod output;
+mod value;
 
+pub(super) use accumulator::negative;
 pub(crate) use function::{AggregateCall, AggregateFunction, supports};
+pub(super) use ordered::{bytes_of, count_of};
 
+use super::evaluate::evaluate;
 use super::{Collect, Emit, Operator};
-use arrow::datatypes::SchemaRef;
+use accumulator::Accumulator;
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use call::Call;
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::physical_expr::PhysicalExpr;
+use delta::{Column, Delta};
+use group::Group;
+use ordered::{Changes, OrderedValues};
+use output::{ChangedRows, Output};
 use std::sync::Arc;
-use viewfeed_change::{Batch, Result};
-use viewfeed_store::Txn;
-use viewfeed_store::keys::StateId;
+use viewfeed_change::row::{RowCodec, Rows};
+use viewfeed_change::{Batch, Error, Result};
+use viewfeed_store::keys::{self, StateId};
+use viewfeed_store::{Reader, Txn};
+
+/// Rows after which a batch of the output is handed over.
+const OUTPUT_ROWS_MAX: usize = 8192;
 
 /// What is grouped and computed.
 #[derive(Clone, Debug)]
@@ -27,24 +60,176 @@ pub(crate) struct AggregateSpec {
 
 /// Keeps one row per group.
 pub(crate) struct Aggregate {
-    spec: AggregateSpec,
-    state: StateId,
+    group: Vec<Arc<dyn PhysicalExpr>>,
+    calls: Vec<Call>,
+    group_codec: RowCodec,
+    output_schema: SchemaRef,
+    prefix: Vec<u8>,
 }
 
 impl Aggregate {
     /// Keeps its state under `state`. Fails on a call that [`supports`] denies.
     pub(crate) fn new(spec: AggregateSpec, state: StateId) -> Result<Self> {
-        Ok(Self { spec, state })
+        let fields = spec.output_schema.fields();
+        if fields.len() != spec.group.len() + spec.calls.len() {
+            return Err(Error::internal(
+                "an aggregate's columns are not its group and calls",
+            ));
+        }
+        let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+        let group_fields: Vec<Field> = fields.iter().take(spec.group.len()).map(nullable).collect();
+        Ok(Self {
+            group_codec: RowCodec::for_schema(&Arc::new(Schema::new(group_fields)))?,
+            group: spec.group,
+            calls: spec.calls.into_iter().map(Call::new).collect::<Result<_>>()?,
+            output_schema: spec.output_schema,
+            prefix: keys::operator_prefix(state),
+        })
+    }
+
+    /// Adds a batch to what changed per group.
+    fn gather(&self, batch: &Batch, delta: &mut Delta) -> Result<()> {
+        delta.add(batch, &self.groups_of(batch.rows())?, &self.calls)
+    }
+
+    /// The encoded group of every row. 0.0 and −0.0 are one group, as in DataFusion; so are NULLs.
+    fn groups_of(&self, rows: &RecordBatch) -> Result<Rows> {
+        let schema = self.group_codec.schema();
+        let mut columns = Vec::with_capacity(self.group.len());
+        for (expression, field) in self.group.iter().zip(schema.fields()) {
+            let mut column = evaluate(expression, rows)?;
+            if column.data_type() != field.data_type() {
+                column = cast(&column, field.data_type())?;
+            }
+            columns.push(normalize_float_zero(&column));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let groups = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+        self.group_codec.encode(&groups)
+    }
+
+    /// Brings the state up to date and hands over what changed in the output. `is_first` says that there was no
+    /// output before, not even the row of an aggregate without groups.
+    fn apply(&self, delta: &Delta, is_first: bool, txn: &mut Txn, emit: &mut Emit<'_>) -> Result<()> {
+        let output = Output {
+            calls: &self.calls,
+            group_codec: &self.group_codec,
+            schema: &self.output_schema,
+        };
+        let before = txn.before();
+        let values = self.values_by_group(delta);
+        let mut changed = ChangedRows::default();
+        for place in 0..delta.groups.len() as u32 {
+            let key = delta.groups.entry(place);
+            let old = self.load(&before, key)?;
+            let was_there = !is_first && (old.is_some() || self.group.is_empty());
+            let old = old.unwrap_or_else(|| Group::empty(&self.calls));
+            let old_row = was_there.then(|| old.results(&self.calls)).transpose()?;
+            let new = self.change(old, place, delta, &values, &before, txn)?;
+            let is_there = new.rows > 0 || self.group.is_empty();
+            let new_row = is_there.then(|| new.results(&self.calls)).transpose()?;
+            changed.replace(key, old_row, new_row);
+            self.save(key, &new, txn);
+            if changed.len() >= OUTPUT_ROWS_MAX {
+                emit(txn, changed.take(&output)?)?;
+            }
+        }
+        match changed.len() {
+            0 => Ok(()),
+            _ => emit(txn, changed.take(&output)?),
+        }
+    }
+
+    /// For min and max, what changed by group; None for sums.
+    fn values_by_group<'a>(&self, delta: &'a Delta) -> Vec<Option<Vec<Changes<'a>>>> {
+        let of_column = |column: &'a Column| match column {
+            Column::Values(values) => Some(ordered::by_group(values, delta.groups.len())),
+            Column::Sums(_) => None,
+        };
+        delta.columns.iter().map(of_column).collect()
+    }
+
+    /// The state of the group at `place` after the step.
+    fn change(
+        &self,
+        mut group: Group,
+        place: u32,
+        delta: &Delta,
+        values: &[Option<Vec<Changes<'_>>>],
+        before: &Reader,
+        txn: &mut Txn,
+    ) -> Result<Group> {
+        group.rows = group.rows.saturating_add(delta.groups.weight(place));
+        for (call, accumulator) in group.accumulators.iter_mut().enumerate() {
+            match (&delta.columns[call], &values[call], accumulator) {
+                (_, Some(changes), Accumulator::Extreme(extreme)) => {
+                    let prefix = self.values_prefix(call, delta.groups.entry(place));
+                    let ordered = OrderedValues {
+                        prefix: &prefix,
+                        before,
+                    };
+                    *extreme = ordered.step(extreme.as_deref(), &changes[place as usize], txn)?;
+                }
+                (Column::Sums(sums), _, accumulator) => {
+                    if let Some(sum) = sums.get(place as usize) {
+                        accumulator.merge(sum)?;
+                    }
+                }
+                _ => return Err(Error::internal("an aggregate's state is of another kind")),
+            }
+        }
+        group.check()?;
+        Ok(group)
+    }
+
+    fn load(&self, before: &Reader, group: &[u8]) -> Result<Option<Group>> {
+        let bytes = before.get(&self.group_key(group))?;
+        bytes.map(|bytes| Group::decode(&bytes, &self.calls)).transpose()
+    }
+
+    fn save(&self, key: &[u8], group: &Group, txn: &mut Txn) {
+        match group.rows {
+            0 => txn.delete(self.group_key(key)),
+            _ => txn.put(self.group_key(key), group.encode()),
+        }
+    }
+
+    fn group_key(&self, group: &[u8]) -> Vec<u8> {
+        [&self.prefix, &[0][..], group].concat()
+    }
+
+    fn values_prefix(&self, call: usize, group: &[u8]) -> Vec<u8> {
+        let call = (call as u16).to_be_bytes();
+        [&self.prefix, &[1][..], &call, group].concat()
     }
 }
 
 impl Operator for Aggregate {
-    fn step(&self, _inputs: &[Option<&Batch>], _txn: &mut Txn) -> Result<Option<Batch>> {
-        let _ = (&self.spec, self.state);
-        todo!()
+    fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>> {
+        let mut delta = Delta::new(&self.calls);
+        for batch in inputs.iter().flatten() {
+            self.gather(batch, &mut delta)?;
+        }
+        let mut changed = Vec::new();
+        self.apply(&delta, false, txn, &mut |_, batch| {
+            changed.push(batch);
+            Ok(())
+        })?;
+        Ok(match changed.len() {
+            0 => None,
+            1 => changed.pop(),
+            _ => Some(Batch::concat(&self.output_schema, &changed)?),
+        })
     }
 
-    fn hydrate(&self, _inputs: &[&Collect<'_>], _txn: &mut Txn, _output: &mut Emit<'_>) -> Result<()> {
-        todo!()
+    fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
+        let mut delta = Delta::new(&self.calls);
+        if self.group.is_empty() {
+            delta.groups.add(&[], 0);
+        }
+        for input in inputs {
+            input(txn, &mut |_, batch| self.gather(&batch, &mut delta))?;
+        }
+        self.apply(&delta, true, txn, output)
     }
 }

@@ -4,6 +4,7 @@
 use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
+use viewfeed_change::row::plain_type;
 
 /// An aggregate function that can be kept true by what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,10 +41,7 @@ pub(crate) struct AggregateCall {
 /// Whether [`super::Aggregate`] can maintain `function` of values of `input_type` with results of `output_type`
 /// exactly; what it cannot is recomputed.
 pub(crate) fn supports(function: AggregateFunction, input_type: &DataType, output_type: &DataType) -> bool {
-    match function {
-        AggregateFunction::CountRows => *output_type == DataType::Int64,
-        _ => Kind::of(function, input_type, output_type).is_some(),
-    }
+    Kind::of(function, input_type, output_type).is_some()
 }
 
 /// The kind of state a call keeps per group.
@@ -68,6 +66,7 @@ pub(super) enum Kind {
 impl Kind {
     /// The kind for a call, or None if it cannot be kept exactly.
     pub(super) fn of(function: AggregateFunction, input: &DataType, output: &DataType) -> Option<Self> {
+        let (input, output) = (&plain_type(input), &plain_type(output));
         let kind = match function {
             AggregateFunction::Count | AggregateFunction::CountRows => Self::Count,
             AggregateFunction::Sum => Self::of_sum(input)?,

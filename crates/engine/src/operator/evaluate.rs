@@ -1,0 +1,19 @@
+//! Scalar work: DataFusion's expressions over a batch of rows.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::PhysicalExpr;
+use std::sync::Arc;
+use viewfeed_change::{Error, Result};
+
+/// The value of `expression` for every row.
+pub(crate) fn evaluate(expression: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
+    expression
+        .evaluate(rows)
+        .and_then(|value| value.into_array(rows.num_rows()))
+        .map_err(failed)
+}
+
+fn failed(error: DataFusionError) -> Error {
+    Error::invalid("EVALUATION", "computing a value failed").because(error)
+}
