@@ -51,6 +51,12 @@ impl Rows {
         &self.bytes[start..self.ends[i]]
     }
 
+    /// Adds a row that is encoded already, for example one read back from a file.
+    pub fn push(&mut self, row: &[u8]) {
+        self.bytes.extend(row);
+        self.ends.push(self.bytes.len());
+    }
+
     /// Every row in turn.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.row(i))

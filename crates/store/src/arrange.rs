@@ -4,11 +4,20 @@
 //! whole). Joins, filters of subscriptions, UNIQUE constraints and indexes share further ones by other keys: an
 //! arrangement is named by its collection and key, so who needs it first makes it.
 
+mod kv;
+mod layout;
+
+use crate::keys::{self, StateId};
 use crate::{Reader, Txn};
+use arrow::datatypes::SchemaRef;
+use kv::KvArrangement;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_change::row::Rows;
-use viewfeed_change::{Batch, ColumnPath, Relation, Result};
+use viewfeed_change::{Batch, ColumnPath, Error, Relation, Result};
+
+/// Rows read at a time to fill a new arrangement.
+const FILL_ROWS: usize = 4096;
 
 /// The rows of a collection, ordered by a key.
 ///
@@ -49,45 +58,93 @@ pub struct Matches {
 }
 
 /// The state's name of an arrangement of a relation.
-pub fn relation_state(_relation: &Relation, _key: &[ColumnPath]) -> String {
-    todo!()
+pub fn relation_state(relation: &Relation, key: &[ColumnPath]) -> String {
+    layout::relation_prefix(relation) + &layout::spell_key(key)
 }
 
-/// The arrangement of `relation` by its own key, as of `reader`; every relation has one from its creation.
-pub fn primary(_reader: &Reader, _relation: &Relation) -> Result<Arc<dyn Arrangement>> {
-    todo!()
+/// The arrangement of `relation` by its own key, as of `reader`; every relation has one from its creation. Fails as
+/// `Internal` if nobody made it.
+pub fn primary(reader: &Reader, relation: &Relation) -> Result<Arc<dyn Arrangement>> {
+    find(reader, relation, &relation.key_paths())?.ok_or_else(|| no_primary(relation))
 }
 
 /// The arrangement of `relation` by `key`, if it exists as of `reader`.
 pub fn find(
-    _reader: &Reader,
-    _relation: &Relation,
-    _key: &[ColumnPath],
+    reader: &Reader,
+    relation: &Relation,
+    key: &[ColumnPath],
 ) -> Result<Option<Arc<dyn Arrangement>>> {
-    todo!()
+    let state = keys::find(reader, &relation_state(relation, key))?;
+    state.map(|state| of_relation(state, relation, key)).transpose()
 }
 
 /// Every arrangement of `relation` as of `reader`, the primary first: what a change of the relation must be staged into.
-pub fn all(_reader: &Reader, _relation: &Relation) -> Result<Vec<Arc<dyn Arrangement>>> {
-    todo!()
+pub fn all(reader: &Reader, relation: &Relation) -> Result<Vec<Arc<dyn Arrangement>>> {
+    let prefix = layout::relation_prefix(relation);
+    let (schema, primary) = (relation.schema(), relation.key_paths());
+    let mut arrangements = Vec::new();
+    for (name, state) in keys::states(reader, &prefix)? {
+        let key = layout::parse_key(&name[prefix.len()..])?;
+        let made: Arc<dyn Arrangement> =
+            Arc::new(KvArrangement::new(state, &schema, &key, !primary.is_empty())?);
+        let place = if key == primary { 0 } else { arrangements.len() };
+        arrangements.insert(place, made);
+    }
+    match arrangements.first() {
+        Some(first) if first.key() == primary => Ok(arrangements),
+        _ => Err(no_primary(relation)),
+    }
 }
 
 /// The arrangement of `relation` by `key`; made and filled from the primary one if it does not exist yet.
-pub fn ensure(_txn: &mut Txn, _relation: &Relation, _key: &[ColumnPath]) -> Result<Arc<dyn Arrangement>> {
-    todo!()
+pub fn ensure(txn: &mut Txn, relation: &Relation, key: &[ColumnPath]) -> Result<Arc<dyn Arrangement>> {
+    let (state, is_new) = keys::allocate(txn, &relation_state(relation, key))?;
+    let made = of_relation(state, relation, key)?;
+    if is_new && key != relation.key_paths() {
+        let now = txn.now();
+        primary(&now, relation)?.scan(&now, &[], FILL_ROWS, &mut |batch| {
+            made.stage(txn, &batch)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(made)
 }
 
 /// An arrangement of a collection that is not a relation, under the state name `name`; true if it is new (empty).
 pub fn ensure_named(
-    _txn: &mut Txn,
-    _name: &str,
-    _schema: &arrow::datatypes::SchemaRef,
-    _key: &[ColumnPath],
+    txn: &mut Txn,
+    name: &str,
+    schema: &SchemaRef,
+    key: &[ColumnPath],
 ) -> Result<(Arc<dyn Arrangement>, bool)> {
-    todo!()
+    let (state, is_new) = keys::allocate(txn, name)?;
+    Ok((Arc::new(KvArrangement::new(state, schema, key, false)?), is_new))
 }
 
-/// Drops every arrangement of `relation`.
-pub fn release_all(_txn: &mut Txn, _relation: &Relation) -> Result<()> {
-    todo!()
+/// Drops every arrangement of `relation` as its columns are now; those of an earlier layout stay until they are
+/// released by the relation as it was.
+pub fn release_all(txn: &mut Txn, relation: &Relation) -> Result<()> {
+    let states = keys::states(&txn.now(), &layout::relation_prefix(relation))?;
+    for (name, _) in states {
+        keys::release(txn, &name)?;
+    }
+    Ok(())
+}
+
+fn of_relation(state: StateId, relation: &Relation, key: &[ColumnPath]) -> Result<Arc<dyn Arrangement>> {
+    // A relation with a key has no row twice.
+    let is_distinct = !relation.key.is_empty();
+    Ok(Arc::new(KvArrangement::new(
+        state,
+        &relation.schema(),
+        key,
+        is_distinct,
+    )?))
+}
+
+fn no_primary(relation: &Relation) -> Error {
+    Error::internal(format!(
+        "relation \"{}\" has no primary arrangement",
+        relation.name
+    ))
 }

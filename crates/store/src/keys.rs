@@ -11,48 +11,146 @@
 //! | `g` | `g` ‖ state id | a dropped state whose entries are still to be removed |
 
 use crate::{Reader, Txn};
-use viewfeed_change::Result;
+use std::ops::ControlFlow;
+use viewfeed_change::{Error, ErrorKind, Result};
 
 /// Names a piece of state for ever; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateId(pub u32);
 
 /// The key of a catalog entry.
-pub fn catalog(_name: &str) -> Vec<u8> {
-    todo!()
+pub fn catalog(name: &str) -> Vec<u8> {
+    tagged(b'c', name.as_bytes())
 }
 
 /// The key of a sequence.
-pub fn sequence(_name: &str) -> Vec<u8> {
-    todo!()
+pub fn sequence(name: &str) -> Vec<u8> {
+    tagged(b'q', name.as_bytes())
 }
 
 /// Where the entries of an arrangement start.
-pub fn arrangement_prefix(_state: StateId) -> Vec<u8> {
-    todo!()
+pub fn arrangement_prefix(state: StateId) -> Vec<u8> {
+    tagged(b'a', &state.0.to_be_bytes())
 }
 
 /// Where the entries of an operator start.
-pub fn operator_prefix(_state: StateId) -> Vec<u8> {
-    todo!()
+pub fn operator_prefix(state: StateId) -> Vec<u8> {
+    tagged(b'o', &state.0.to_be_bytes())
 }
 
 /// The id of the state called `name`, if it has one at the reader's epoch.
-pub fn find(_reader: &Reader, _name: &str) -> Result<Option<StateId>> {
-    todo!()
+pub fn find(reader: &Reader, name: &str) -> Result<Option<StateId>> {
+    let value = reader.get(&state_name(name))?;
+    value.map(|value| state_id(&value)).transpose()
 }
 
 /// The id of the state called `name`, given out now if it had none; true if so.
-pub fn allocate(_txn: &mut Txn, _name: &str) -> Result<(StateId, bool)> {
-    todo!()
+pub fn allocate(txn: &mut Txn, name: &str) -> Result<(StateId, bool)> {
+    if let Some(value) = txn.get(&state_name(name))? {
+        return Ok((state_id(&value)?, false));
+    }
+    let state = match txn.get(&next_state())? {
+        Some(value) => state_id(&value)?,
+        None => StateId(1),
+    };
+    let next = state.0.checked_add(1).ok_or_else(|| {
+        Error::new(ErrorKind::Exhausted, "STATE_IDS_EXHAUSTED", "no state id is left")
+            .hint("copy the tables into a new data folder")
+    })?;
+    txn.put(next_state(), next.to_be_bytes().to_vec());
+    txn.put(state_name(name), state.0.to_be_bytes().to_vec());
+    Ok((state, true))
 }
 
 /// Forgets the state called `name`; its entries are removed later in the background. Nothing if there is none.
-pub fn release(_txn: &mut Txn, _name: &str) -> Result<()> {
-    todo!()
+pub fn release(txn: &mut Txn, name: &str) -> Result<()> {
+    if let Some(value) = txn.get(&state_name(name))? {
+        txn.put(garbage(state_id(&value)?), Vec::new());
+        txn.delete(state_name(name));
+    }
+    Ok(())
 }
 
 /// Adds 1 to the sequence called `name` (starting from 1) `count` times; gives the first of the new values.
-pub fn advance(_txn: &mut Txn, _name: &str, _count: u64) -> Result<i64> {
-    todo!()
+pub fn advance(txn: &mut Txn, name: &str, count: u64) -> Result<i64> {
+    let key = sequence(name);
+    let last = match txn.get(&key)? {
+        Some(value) => i64::from_be_bytes(fixed(&value)?),
+        None => 0,
+    };
+    let next = i64::try_from(count)
+        .ok()
+        .and_then(|count| last.checked_add(count));
+    let next = next.ok_or_else(|| {
+        let message = format!("sequence \"{name}\" has no value left");
+        Error::new(ErrorKind::Exhausted, "SEQUENCE_EXHAUSTED", message)
+            .hint("give the values of the column yourself")
+    })?;
+    txn.put(key, next.to_be_bytes().to_vec());
+    // `last + 1` only overflows where `count` is 0 and no new value exists.
+    Ok(last.saturating_add(1))
+}
+
+/// Every state whose name starts with `prefix`, in the order of names.
+pub(crate) fn states(reader: &Reader, prefix: &str) -> Result<Vec<(String, StateId)>> {
+    let mut found = Vec::new();
+    reader.scan(&state_name(prefix), &[], &mut |key, value| {
+        let name = std::str::from_utf8(&key[1..])
+            .map_err(|error| Error::corrupt("the name of a state is not UTF-8").because(error))?;
+        found.push((name.to_owned(), state_id(value)?));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// The last epoch the Kv holds in full, u64 big-endian.
+pub(crate) fn checkpoint_epoch() -> Vec<u8> {
+    tagged(b'm', b"checkpoint")
+}
+
+/// Marks a dropped state.
+pub(crate) fn garbage(state: StateId) -> Vec<u8> {
+    tagged(b'g', &state.0.to_be_bytes())
+}
+
+/// Where the marks of dropped states start.
+pub(crate) const GARBAGE_PREFIX: &[u8] = b"g";
+
+/// The state a key of [`garbage`] names.
+pub(crate) fn garbage_state(key: &[u8]) -> Result<StateId> {
+    state_id(key.get(1..).unwrap_or_default())
+}
+
+/// The first key after every key that starts with `prefix`; None if there is none.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// A number of fixed width as it is stored.
+pub(crate) fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N]> {
+    value
+        .try_into()
+        .map_err(|_| Error::corrupt("a stored number has the wrong length"))
+}
+
+fn state_name(name: &str) -> Vec<u8> {
+    tagged(b'i', name.as_bytes())
+}
+
+fn next_state() -> Vec<u8> {
+    tagged(b'm', b"next_state")
+}
+
+fn state_id(value: &[u8]) -> Result<StateId> {
+    Ok(StateId(u32::from_be_bytes(fixed(value)?)))
+}
+
+fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.len());
+    key.push(tag);
+    key.extend(rest);
+    key
 }

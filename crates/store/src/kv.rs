@@ -3,9 +3,11 @@
 //! The Kv is a *checkpoint* of the epoch log: it may be any number of epochs behind, and a crash may leave a batch
 //! half applied, because the log still holds every epoch after the last [`Kv::flush`].
 
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
-use viewfeed_change::Result;
+use viewfeed_change::{Error, ErrorKind, Result};
 
 /// An ordered map from bytes to bytes.
 pub trait Kv: Send + Sync {
@@ -20,15 +22,111 @@ pub trait Kv: Send + Sync {
 }
 
 /// sled with a bounded cache.
-pub struct SledKv;
+pub struct SledKv {
+    database: sled::Db,
+}
 
 impl SledKv {
     /// Opens or creates the database in `dir`.
-    pub fn open(_dir: &Path, _cache_bytes: u64) -> Result<Self> {
-        todo!()
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self> {
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            // The epoch log makes commits durable; sled is flushed by checkpoints only.
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput);
+        let database = config.open().map_err(sled_error)?;
+        Ok(Self { database })
+    }
+}
+
+impl Kv for SledKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let value = self.database.get(key).map_err(sled_error)?;
+        Ok(value.map(|bytes| bytes.to_vec()))
+    }
+
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let pairs = match to {
+            Some(to) if to <= from => return Ok(Vec::new()),
+            Some(to) => self.database.range(from..to),
+            None => self.database.range(from..),
+        };
+        pairs
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair.map_err(sled_error)?;
+                Ok((key.to_vec(), value.to_vec()))
+            })
+            .collect()
+    }
+
+    fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()> {
+        // One by one: a sled batch would keep readers out until it is done, and atomicity is not needed here.
+        for (key, value) in writes {
+            match value {
+                Some(value) => self.database.insert(key, value.as_slice()),
+                None => self.database.remove(key),
+            }
+            .map_err(sled_error)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.database.flush().map_err(sled_error)?;
+        Ok(())
+    }
+}
+
+fn sled_error(error: sled::Error) -> Error {
+    match error {
+        sled::Error::Io(error) => Error::from(error),
+        sled::Error::Corruption { .. } => Error::corrupt("the checkpoint database is damaged")
+            .because(error)
+            .hint("restore the data folder from a backup"),
+        other => Error::new(ErrorKind::Unavailable, "KV", "the checkpoint database failed").because(other),
     }
 }
 
 /// A tree in memory, for tests and as the oracle of the contract suite.
 #[derive(Default)]
-pub struct MemoryKv;
+pub struct MemoryKv {
+    tree: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl Kv for MemoryKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.tree.read().get(key).cloned())
+    }
+
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        let tree = self.tree.read();
+        let pairs = tree.range::<[u8], _>((
+            Bound::Included(from),
+            to.map_or(Bound::Unbounded, Bound::Excluded),
+        ));
+        Ok(pairs
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()> {
+        let mut tree = self.tree.write();
+        for (key, value) in writes {
+            match value {
+                Some(value) => tree.insert(key.clone(), value.clone()),
+                None => tree.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}

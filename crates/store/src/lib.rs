@@ -9,15 +9,19 @@
 //! Leaves to others what the bytes mean: SQL, plans and protobuf are unknown here.
 
 pub mod arrange;
+mod checkpoint;
+mod committed;
 pub mod keys;
 mod kv;
 mod log;
+mod overlay;
 mod reader;
 mod store;
 mod txn;
+mod varint;
 
 pub use kv::{Kv, MemoryKv, SledKv};
 pub use log::{LogReader, LoggedDelta, LoggedEpoch, LoggedTransaction};
 pub use reader::Reader;
 pub use store::{Durability, EpochRecord, Options, Retention, Store};
-pub use txn::Txn;
+pub use txn::{Savepoint, Txn};

@@ -1,31 +1,103 @@
 //! A consistent view of the state at one epoch, from any thread.
 
-use std::ops::ControlFlow;
+use crate::committed::{Snapshot, Window, overlaid};
+use crate::keys;
+use crate::overlay::Writes;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 use viewfeed_change::{Epoch, Result};
 
 /// The state as of one epoch, or as of a point within a transaction. Cheap to clone; stays the same while the
 /// store moves on. Holding one keeps old versions in memory: do not keep it longer than a query runs.
+///
+/// A reader also keeps the database open: its files are closed with the last store *and* the last reader.
 #[derive(Clone)]
-pub struct Reader;
+pub struct Reader {
+    snapshot: Arc<Snapshot>,
+    sealed: Arc<Writes>,
+    staged: Arc<Writes>,
+}
 
 impl Reader {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, sealed: Arc<Writes>, staged: Arc<Writes>) -> Self {
+        Self {
+            snapshot,
+            sealed,
+            staged,
+        }
+    }
+
     /// The last committed epoch it shows.
     pub fn epoch(&self) -> Epoch {
-        todo!()
+        self.snapshot.epoch()
     }
 
     /// The value of `key`.
-    pub fn get(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
-        todo!()
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.staged.get(key).or_else(|| self.sealed.get(key)) {
+            Some(value) => Ok(value.clone()),
+            None => self.snapshot.get(key),
+        }
     }
 
     /// Every pair whose key starts with `prefix` and is `>= from`, in key order, until `each` breaks.
     pub fn scan(
         &self,
-        _prefix: &[u8],
-        _from: &[u8],
-        _each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+        prefix: &[u8],
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        todo!()
+        let end = keys::prefix_end(prefix);
+        if end.as_deref().is_some_and(|end| from >= end) {
+            return Ok(());
+        }
+        let mut windows = self.snapshot.windows(from.max(prefix), end);
+        while let Some(window) = windows.next()? {
+            if self.visit(&window, each)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pairs of a window with the layers of the transaction over them.
+    fn visit(
+        &self,
+        window: &Window,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let end = window.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let range = (Bound::Included(window.from.as_slice()), end);
+        let layer = |writes: &'_ Arc<Writes>| writes.range::<[u8], _>(range).next().is_some();
+        if !layer(&self.sealed) && !layer(&self.staged) {
+            for (key, value) in &window.pairs {
+                if each(key, value)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
+        let committed = window
+            .pairs
+            .iter()
+            .map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
+        let sealed = self.sealed.range::<[u8], _>(range);
+        let staged = self.staged.range::<[u8], _>(range);
+        let below = overlaid(
+            committed,
+            sealed.map(|(key, value)| (key.as_slice(), value.as_deref())),
+        );
+        let all = overlaid(
+            below,
+            staged.map(|(key, value)| (key.as_slice(), value.as_deref())),
+        );
+        for (key, value) in all {
+            if let Some(value) = value
+                && each(key, value)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }

@@ -1,8 +1,18 @@
 //! Opening, committing, checkpointing.
 
-use crate::{LogReader, Reader, Txn};
-use std::path::Path;
-use viewfeed_change::{Delta, Epoch, Result, Timestamp, Transaction};
+use crate::checkpoint::Checkpointer;
+use crate::committed::Committed;
+use crate::log::{self, Log};
+use crate::txn::WriterSlot;
+use crate::{Kv, LogReader, Reader, SledKv, Txn, keys};
+use parking_lot::{Condvar, Mutex};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use viewfeed_change::{Delta, Epoch, Error, ErrorKind, Result, Timestamp, Transaction};
 
 /// When a commit returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +27,13 @@ pub enum Durability {
     },
 }
 
-/// How much of the epoch log is kept for feeds to resume from.
+/// How much of the epoch log is kept for feeds to resume from. The oldest history is dropped when either limit is
+/// passed, in whole segments; epochs that are not checkpointed yet, and the segment being written, are always kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// At least so many bytes are dropped only when older than `age_us`… whichever limit is passed first.
+    /// The most bytes of log to keep.
     pub bytes_max: u64,
-    /// The oldest epoch kept, by commit time.
+    /// The greatest age to keep, in microseconds between the commit of an epoch and that of the last one.
     pub age_us: i64,
 }
 
@@ -41,6 +52,23 @@ pub struct Options {
     pub overlay_bytes: usize,
 }
 
+impl Default for Options {
+    /// Safe, and sized for a machine with a few GiB of memory.
+    fn default() -> Self {
+        let week_us = 7 * 24 * 3600 * 1_000_000;
+        Self {
+            durability: Durability::Sync,
+            retention: Retention {
+                bytes_max: 1 << 30,
+                age_us: week_us,
+            },
+            cache_bytes: 256 << 20,
+            segment_bytes: 64 << 20,
+            overlay_bytes: 64 << 20,
+        }
+    }
+}
+
 /// What is logged with an epoch, beside its writes.
 #[derive(Clone, Debug)]
 pub struct EpochRecord {
@@ -54,63 +82,240 @@ pub struct EpochRecord {
     pub schema_versions: Vec<(viewfeed_change::RelationId, u32)>,
 }
 
-/// The database. Cheap to clone; the files are closed with the last clone.
+/// The database. Cheap to clone; its threads end with the last clone, its files are closed with the last clone and
+/// the last [`Reader`].
 #[derive(Clone)]
-pub struct Store;
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    durability: Durability,
+    committed: Arc<Committed>,
+    log: Arc<Log>,
+    checkpointer: Arc<Checkpointer>,
+    writer_taken: Arc<AtomicBool>,
+    syncer: Arc<Syncer>,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Store {
     /// Opens or creates the database in `dir` and replays what the log holds after the last checkpoint. Fails as
     /// `Unavailable`/`DATA_DIR_LOCKED` if another process has it open, as `Corrupt` if a record that is followed by
     /// others is damaged (a damaged tail is what a crash leaves: it is cut, with a warning).
-    pub fn open(_dir: &Path, _options: Options) -> Result<Self> {
-        todo!()
+    pub fn open(dir: &Path, options: Options) -> Result<Self> {
+        let lock = lock(dir)?;
+        let kv = SledKv::open(&dir.join("kv"), options.cache_bytes)?;
+        Self::assemble(dir, &options, Arc::new(kv), lock)
+    }
+
+    /// Like [`Store::open`], with another checkpoint database than sled. It must be the one this `dir` was used with
+    /// before.
+    pub fn open_over(dir: &Path, options: &Options, kv: Arc<dyn Kv>) -> Result<Self> {
+        Self::assemble(dir, options, kv, lock(dir)?)
+    }
+
+    fn assemble(dir: &Path, options: &Options, kv: Arc<dyn Kv>, lock: File) -> Result<Self> {
+        let checkpointed = match kv.get(&keys::checkpoint_epoch())? {
+            Some(value) => Epoch(u64::from_be_bytes(keys::fixed(&value)?)),
+            None => Epoch::ZERO,
+        };
+        let committed = Arc::new(Committed::new(kv, checkpointed, lock));
+        let started = Instant::now();
+        let log = log::open(
+            &dir.join("log"),
+            options.segment_bytes,
+            checkpointed,
+            &mut |epoch, writes| committed.publish(epoch, writes),
+        )?;
+        tracing::info!(
+            epoch = committed.epoch().0,
+            replayed = committed.epoch().0 - checkpointed.0,
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "opened the store"
+        );
+        let log = Arc::new(log);
+        let checkpointer = Checkpointer::new(committed.clone(), log.clone(), options, checkpointed);
+        let mut inner = Inner {
+            dir: dir.to_owned(),
+            durability: options.durability,
+            committed,
+            log,
+            checkpointer: Arc::new(checkpointer),
+            writer_taken: Arc::default(),
+            syncer: Arc::default(),
+            threads: Vec::new(),
+        };
+        inner.start_threads()?;
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The last committed (durable, if durability is `Sync`) state.
     pub fn reader(&self) -> Reader {
-        todo!()
+        let snapshot = self.inner.committed.snapshot();
+        Reader::new(Arc::new(snapshot), Arc::default(), Arc::default())
     }
 
     /// Starts the next epoch. There is one writer: a second call before commit or drop of the first fails.
     pub fn begin(&self) -> Result<Txn> {
-        todo!()
+        let slot = WriterSlot::take(&self.inner.writer_taken)
+            .ok_or_else(|| Error::internal("an epoch was begun while another one was open"))?;
+        Ok(Txn::new(self.inner.committed.snapshot(), Some(slot)))
     }
 
     /// A transaction that can never be committed, only [adopted](Txn::adopt): for sessions that run statements before
     /// they decide. Any number at a time.
     pub fn shadow(&self) -> Txn {
-        todo!()
+        Txn::new(self.inner.committed.snapshot(), None)
     }
 
     /// Makes the epoch durable, then visible to new readers. All or nothing. After `DISK_FULL` the epoch is gone and
-    /// the store goes on; after a failed fsync every later commit fails until restart.
-    pub fn commit(&self, _txn: Txn, _record: &EpochRecord) -> Result<Epoch> {
-        todo!()
+    /// the store goes on; after a failed fsync every later commit fails until restart (and whether this epoch is there
+    /// after it cannot be said).
+    pub fn commit(&self, txn: Txn, record: &EpochRecord) -> Result<Epoch> {
+        let inner = &self.inner;
+        if !txn.may_commit(|base| Arc::ptr_eq(base.committed(), &inner.committed)) {
+            return Err(Error::internal("only what this store began can be committed"));
+        }
+        inner.checkpointer.wait_for_room()?;
+        let epoch = txn.epoch();
+        let (writes, slot) = txn.finish();
+        let bytes = log::encode(epoch, inner.log.synced(), record, &writes)?;
+        inner.log.append(epoch, record.commit_time, &bytes)?;
+        if inner.durability == Durability::Sync {
+            inner.log.sync()?;
+        }
+        inner.committed.publish(epoch, writes);
+        drop(slot);
+        inner.checkpointer.committed(bytes.len() as u64);
+        Ok(epoch)
     }
 
     /// The last committed epoch.
     pub fn epoch(&self) -> Epoch {
-        todo!()
+        self.inner.committed.epoch()
     }
 
     /// The oldest epoch from which [`Store::read_log`] can start.
     pub fn oldest(&self) -> Epoch {
-        todo!()
+        self.inner.log.oldest()
     }
 
     /// The logged epochs after `after`, up to the last committed one, oldest first. Fails as `OutOfRange` if `after`
     /// is older than [`Store::oldest`].
-    pub fn read_log(&self, _after: Epoch) -> Result<LogReader> {
-        todo!()
+    pub fn read_log(&self, after: Epoch) -> Result<LogReader> {
+        if after < self.oldest() {
+            return Err(log::dropped(after.next()));
+        }
+        Ok(LogReader::new(self.inner.log.clone(), after.next(), self.epoch()))
     }
 
-    /// Brings the Kv up to the last epoch and flushes it, so that the next open replays nothing.
+    /// Brings the Kv up to the last epoch and flushes it, so that the next open replays nothing. While a [`Reader`] of
+    /// an older epoch is held, only up to that one.
     pub fn checkpoint(&self) -> Result<()> {
-        todo!()
+        self.inner.checkpointer.run()
     }
 
     /// Bytes on disk: (log, kv).
     pub fn disk_bytes(&self) -> Result<(u64, u64)> {
-        todo!()
+        Ok((self.inner.log.bytes(), tree_bytes(&self.inner.dir.join("kv"))?))
     }
+}
+
+impl Inner {
+    fn start_threads(&mut self) -> Result<()> {
+        let checkpointer = self.checkpointer.clone();
+        self.spawn("store-checkpoint", move || checkpointer.serve())?;
+        if let Durability::Relaxed { interval_ms } = self.durability {
+            let (syncer, log) = (self.syncer.clone(), self.log.clone());
+            self.spawn("store-sync", move || syncer.serve(&log, interval_ms))?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.checkpointer.stop();
+        self.syncer.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+/// Syncs the log every so often.
+#[derive(Default)]
+struct Syncer {
+    is_stopping: Mutex<bool>,
+    stopped: Condvar,
+}
+
+impl Syncer {
+    fn serve(&self, log: &Log, interval_ms: u64) {
+        let interval = Duration::from_millis(interval_ms);
+        let mut is_stopping = self.is_stopping.lock();
+        loop {
+            // Only a failed sync ends this early; the log is poisoned then and says so at the next commit.
+            if log.sync().is_err() || *is_stopping {
+                return;
+            }
+            self.stopped.wait_for(&mut is_stopping, interval);
+        }
+    }
+
+    fn stop(&self) {
+        *self.is_stopping.lock() = true;
+        self.stopped.notify_all();
+    }
+}
+
+/// Makes `dir` ours until the file is closed.
+fn lock(dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(dir)?;
+    let path = dir.join("LOCK");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("the data folder {} is in use by another process", dir.display());
+            Err(Error::new(ErrorKind::Unavailable, "DATA_DIR_LOCKED", message)
+                .hint("stop the other server, or give this one its own folder"))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::from(error)),
+    }
+}
+
+fn tree_bytes(dir: &Path) -> Result<u64> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        // Files come and go while this looks.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(Error::from(error)),
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => tree_bytes(&entry.path())?,
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
 }

@@ -1,7 +1,11 @@
 //! The writes of one epoch before it is committed.
 
 use crate::Reader;
-use viewfeed_change::{Epoch, Result};
+use crate::committed::Snapshot;
+use crate::overlay::Writes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use viewfeed_change::{Epoch, Error, Result};
 
 /// Staged writes over the last committed epoch. Dropping it discards them.
 ///
@@ -9,60 +13,162 @@ use viewfeed_change::{Epoch, Result};
 /// writes since the last [`Txn::seal`]. The engine reads [`Txn::before`] (committed + sealed), because an
 /// incremental operator needs the state its inputs' deltas start from; statements read [`Txn::now`] (everything),
 /// because they must see what earlier statements wrote.
-pub struct Txn;
+pub struct Txn {
+    base: Arc<Snapshot>,
+    sealed: Arc<Writes>,
+    staged: Arc<Writes>,
+    /// What the staged writes since the first savepoint replaced; None: nothing was staged for the key.
+    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    savepoints: Vec<Mark>,
+    savepoints_made: u64,
+    /// None in a shadow.
+    slot: Option<WriterSlot>,
+}
 
 /// A point to which staged writes can be rolled back.
-pub struct Savepoint;
+pub struct Savepoint {
+    number: u64,
+}
+
+struct Mark {
+    number: u64,
+    undo_len: usize,
+}
+
+/// The right to commit the next epoch: taken by one transaction at a time, given back when dropped.
+pub(crate) struct WriterSlot(Arc<AtomicBool>);
+
+impl WriterSlot {
+    /// Takes the slot if it is free.
+    pub(crate) fn take(taken: &Arc<AtomicBool>) -> Option<Self> {
+        let was_taken = taken.swap(true, Ordering::AcqRel);
+        (!was_taken).then(|| Self(taken.clone()))
+    }
+}
+
+impl Drop for WriterSlot {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 impl Txn {
+    pub(crate) fn new(base: Snapshot, slot: Option<WriterSlot>) -> Self {
+        Self {
+            base: Arc::new(base),
+            sealed: Arc::default(),
+            staged: Arc::default(),
+            undo: Vec::new(),
+            savepoints: Vec::new(),
+            savepoints_made: 0,
+            slot,
+        }
+    }
+
     /// The epoch this becomes when committed.
     pub fn epoch(&self) -> Epoch {
-        todo!()
+        self.base.epoch().next()
     }
 
     /// Committed and sealed writes. O(1).
     pub fn before(&self) -> Reader {
-        todo!()
+        Reader::new(self.base.clone(), self.sealed.clone(), Arc::default())
     }
 
     /// Everything, staged writes included. O(1); the next write is O(staged) if the reader is still held then.
     pub fn now(&self) -> Reader {
-        todo!()
+        Reader::new(self.base.clone(), self.sealed.clone(), self.staged.clone())
     }
 
     /// Reads through all layers without making a reader.
-    pub fn get(&self, _key: &[u8]) -> Result<Option<Vec<u8>>> {
-        todo!()
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.staged.get(key).or_else(|| self.sealed.get(key)) {
+            Some(value) => Ok(value.clone()),
+            None => self.base.get(key),
+        }
     }
 
     /// Stages a value.
-    pub fn put(&mut self, _key: Vec<u8>, _value: Vec<u8>) {
-        todo!()
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.write(key, Some(value));
     }
 
     /// Stages a removal.
-    pub fn delete(&mut self, _key: Vec<u8>) {
-        todo!()
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.write(key, None);
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let staged = Arc::make_mut(&mut self.staged);
+        if self.savepoints.is_empty() {
+            staged.insert(key, value);
+        } else {
+            let replaced = staged.insert(key.clone(), value);
+            self.undo.push((key, replaced));
+        }
     }
 
     /// Makes staged writes visible to [`Txn::before`].
     pub fn seal(&mut self) {
-        todo!()
+        let staged = std::mem::take(&mut self.staged);
+        if self.sealed.is_empty() {
+            self.sealed = staged;
+        } else if !staged.is_empty() {
+            Arc::make_mut(&mut self.sealed).extend(Arc::unwrap_or_clone(staged));
+        }
+        self.undo.clear();
+        self.savepoints.clear();
     }
 
     /// Marks the present state of staged writes. Cheap. A seal makes older savepoints useless (rollback fails).
     pub fn savepoint(&mut self) -> Savepoint {
-        todo!()
+        let number = self.savepoints_made;
+        self.savepoints_made += 1;
+        let undo_len = self.undo.len();
+        self.savepoints.push(Mark { number, undo_len });
+        Savepoint { number }
     }
 
-    /// Undoes every write staged since `savepoint`.
-    pub fn rollback(&mut self, _savepoint: Savepoint) -> Result<()> {
-        todo!()
+    /// Undoes every write staged since `savepoint`. Fails as `Internal` if the savepoint is gone: sealed, or made after
+    /// one that was rolled back to.
+    pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
+        let found = self
+            .savepoints
+            .binary_search_by_key(&savepoint.number, |mark| mark.number);
+        let Ok(place) = found else {
+            return Err(Error::internal("rollback to a savepoint that is gone"));
+        };
+        let undo_len = self.savepoints[place].undo_len;
+        self.savepoints.truncate(place);
+        let staged = Arc::make_mut(&mut self.staged);
+        for (key, replaced) in self.undo.drain(undo_len..).rev() {
+            match replaced {
+                Some(value) => staged.insert(key, value),
+                None => staged.remove(&key),
+            };
+        }
+        Ok(())
     }
 
     /// Takes over every write staged in `shadow`. The caller has made sure that nothing `shadow` read or wrote has
     /// changed since its epoch.
-    pub fn adopt(&mut self, _shadow: Txn) {
-        todo!()
+    pub fn adopt(&mut self, shadow: Txn) {
+        let Txn { sealed, staged, .. } = shadow;
+        for layer in [sealed, staged] {
+            for (key, value) in Arc::unwrap_or_clone(layer) {
+                self.write(key, value);
+            }
+        }
+    }
+
+    /// Whether it starts from a snapshot that `is_base` accepts and may be committed.
+    pub(crate) fn may_commit(&self, is_base: impl Fn(&Snapshot) -> bool) -> bool {
+        self.slot.is_some() && is_base(&self.base)
+    }
+
+    /// Ends it: everything it wrote, and the slot, which must be kept until the writes are published.
+    pub(crate) fn finish(mut self) -> (Writes, Option<WriterSlot>) {
+        self.seal();
+        (Arc::unwrap_or_clone(self.sealed), self.slot)
     }
 }

@@ -1,0 +1,221 @@
+//! Moving committed epochs from memory to the Kv, in the background: drain, flush, note how far, drop old history,
+//! remove what dropped states left.
+//!
+//! Owns the thread that does it and the back-pressure on commits when it cannot keep up.
+
+use crate::committed::Committed;
+use crate::keys::{self, StateId};
+use crate::log::Log;
+use crate::overlay::Writes;
+use crate::{Options, Retention};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use viewfeed_change::{Epoch, Error, ErrorKind, Result};
+
+/// Keys copied to the Kv, or removed from it, at a time: bounds how long readers and commits wait for the overlay.
+const BATCH_KEYS: usize = 2048;
+/// Commits wait when the overlay is this many times as large as the size that starts a checkpoint.
+const OVERLAY_FACTOR_MAX: usize = 4;
+/// A checkpoint also starts when the log grew by this many times that size: it bounds what an open replays.
+const LOG_FACTOR: u64 = 4;
+
+/// Checkpoints, by whoever asks; one at a time.
+pub(crate) struct Checkpointer {
+    committed: Arc<Committed>,
+    log: Arc<Log>,
+    retention: Retention,
+    overlay_bytes: usize,
+    /// Held while a checkpoint runs.
+    run: Mutex<()>,
+    progress: Mutex<Progress>,
+    /// Told of a request and of the end.
+    wake: Condvar,
+    /// Told of every step forward.
+    progressed: Condvar,
+}
+
+struct Progress {
+    checkpointed: Epoch,
+    /// Bytes appended to the log since the last checkpoint started.
+    log_bytes: u64,
+    is_wanted: bool,
+    is_stopping: bool,
+    /// Why the last checkpoint failed.
+    failure: Option<Error>,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(
+        committed: Arc<Committed>,
+        log: Arc<Log>,
+        options: &Options,
+        checkpointed: Epoch,
+    ) -> Self {
+        Self {
+            committed,
+            log,
+            retention: options.retention,
+            overlay_bytes: options.overlay_bytes,
+            run: Mutex::new(()),
+            progress: Mutex::new(Progress {
+                checkpointed,
+                log_bytes: 0,
+                // What was replayed may be much, and a crash may have left dropped states.
+                is_wanted: true,
+                is_stopping: false,
+                failure: None,
+            }),
+            wake: Condvar::new(),
+            progressed: Condvar::new(),
+        }
+    }
+
+    /// The body of the checkpoint thread.
+    pub(crate) fn serve(&self) {
+        loop {
+            let mut progress = self.progress.lock();
+            while !progress.is_wanted && !progress.is_stopping {
+                self.wake.wait(&mut progress);
+            }
+            if progress.is_stopping {
+                return;
+            }
+            progress.is_wanted = false;
+            drop(progress);
+            if let Err(error) = self.run() {
+                tracing::error!(%error, "a checkpoint failed; it is tried again with a later commit");
+            }
+        }
+    }
+
+    /// Ends the thread soon, also in the middle of a checkpoint.
+    pub(crate) fn stop(&self) {
+        self.progress.lock().is_stopping = true;
+        self.wake.notify_all();
+        self.progressed.notify_all();
+    }
+
+    /// Notes that a commit wrote `record_bytes`; starts a checkpoint if enough has come together.
+    pub(crate) fn committed(&self, record_bytes: u64) {
+        let mut progress = self.progress.lock();
+        progress.log_bytes += record_bytes;
+        let is_much_logged = progress.log_bytes > LOG_FACTOR * self.overlay_bytes as u64;
+        if self.committed.overlay.bytes() > self.overlay_bytes || is_much_logged {
+            progress.is_wanted = true;
+            self.wake.notify_all();
+        }
+    }
+
+    /// Waits while the overlay is far too large and a checkpoint can make it smaller. Fails if checkpoints fail.
+    pub(crate) fn wait_for_room(&self) -> Result<()> {
+        let mut progress = self.progress.lock();
+        let mut is_first = true;
+        while self.committed.overlay.bytes() > OVERLAY_FACTOR_MAX * self.overlay_bytes {
+            // A reader that is held long may keep everything in memory: waiting for it could be for ever.
+            if self.committed.drainable() <= progress.checkpointed || progress.is_stopping {
+                tracing::warn!("a long-running reader keeps versions in memory beyond their limit");
+                return Ok(());
+            }
+            if let (Some(failure), false) = (&progress.failure, is_first) {
+                return Err(failure.clone());
+            }
+            is_first = false;
+            progress.is_wanted = true;
+            self.wake.notify_all();
+            self.progressed.wait(&mut progress);
+        }
+        Ok(())
+    }
+
+    /// Runs a checkpoint now, in this thread.
+    pub(crate) fn run(&self) -> Result<()> {
+        let _one_at_a_time = self.run.lock();
+        self.progress.lock().log_bytes = 0;
+        let done = self.drain().and_then(|()| self.remove_garbage());
+        let mut progress = self.progress.lock();
+        progress.failure = done.as_ref().err().cloned();
+        self.progressed.notify_all();
+        done
+    }
+
+    fn drain(&self) -> Result<()> {
+        let target = self.committed.drainable();
+        let from = self.progress.lock().checkpointed;
+        if target > from {
+            // The Kv must never be ahead of what the log is known to hold.
+            self.log.sync()?;
+            let keys = self.copy(target)?;
+            self.committed.kv.flush()?;
+            let mark = (keys::checkpoint_epoch(), Some(target.0.to_be_bytes().to_vec()));
+            self.committed.kv.apply(&Writes::from([mark]))?;
+            self.committed.kv.flush()?;
+            self.progress.lock().checkpointed = target;
+            tracing::debug!(epoch = target.0, keys, "checkpointed");
+        }
+        self.log.drop_history(&self.retention, target.max(from))
+    }
+
+    /// Moves every version at or before `target` to the Kv; gives the number of keys.
+    fn copy(&self, target: Epoch) -> Result<usize> {
+        let Committed { kv, overlay, .. } = self.committed.as_ref();
+        let (mut from, mut keys) = (Some(Vec::new()), 0);
+        while let Some(start) = from {
+            self.check_stopping()?;
+            let (writes, next) = overlay.collapse(&start, target, BATCH_KEYS);
+            kv.apply(&writes)?;
+            overlay.forget(writes.keys(), target);
+            keys += writes.len();
+            from = next;
+            self.progressed.notify_all();
+        }
+        Ok(keys)
+    }
+
+    /// Removes the entries of dropped states. A mark in the Kv was checkpointed, so no reader is older than the drop
+    /// and nothing of the state is left in the overlay.
+    fn remove_garbage(&self) -> Result<()> {
+        let kv = &self.committed.kv;
+        let end = keys::prefix_end(keys::GARBAGE_PREFIX);
+        let mut marks = Vec::new();
+        for (mark, _) in kv.scan(keys::GARBAGE_PREFIX, end.as_deref(), BATCH_KEYS)? {
+            let state = keys::garbage_state(&mark)?;
+            self.remove_range(&keys::arrangement_prefix(state))?;
+            self.remove_range(&keys::operator_prefix(state))?;
+            marks.push((mark, state));
+        }
+        if marks.is_empty() {
+            return Ok(());
+        }
+        // The marks go only after what they mark is gone for good.
+        kv.flush()?;
+        let states: Vec<StateId> = marks.iter().map(|(_, state)| *state).collect();
+        kv.apply(&marks.into_iter().map(|(mark, _)| (mark, None)).collect())?;
+        tracing::debug!(?states, "removed dropped states");
+        Ok(())
+    }
+
+    fn remove_range(&self, prefix: &[u8]) -> Result<()> {
+        let kv = &self.committed.kv;
+        let end = keys::prefix_end(prefix);
+        loop {
+            self.check_stopping()?;
+            let pairs = kv.scan(prefix, end.as_deref(), BATCH_KEYS)?;
+            let is_last = pairs.len() < BATCH_KEYS;
+            kv.apply(&pairs.into_iter().map(|(key, _)| (key, None)).collect())?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check_stopping(&self) -> Result<()> {
+        if self.progress.lock().is_stopping {
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                "STOPPING",
+                "the store is closing",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! The committed state: the overlay over the Kv, and which epochs are still being read.
+//!
+//! Reading is safe in one order only: the overlay of a range before the Kv of that range. A checkpoint copies a
+//! version to the Kv before it removes it from the overlay, so what the overlay no longer had, the Kv has by then; and
+//! it copies only what the oldest reader may see, so the Kv never shows a reader its future.
+
+use crate::Kv;
+use crate::overlay::{Overlay, OverlayWindow, Writes};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use viewfeed_change::{Epoch, Result};
+
+/// A scan reads this many entries first, because most scans are of a key with few rows …
+const CHUNK_FIRST: usize = 16;
+/// … then four times as many each time, up to this.
+const CHUNK_MAX: usize = 1024;
+
+/// A key with its value, or with None where it is deleted.
+pub(crate) type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Kv, overlay and pins. Shared by the store and every snapshot.
+pub(crate) struct Committed {
+    pub(crate) kv: Arc<dyn Kv>,
+    pub(crate) overlay: Overlay,
+    pins: Mutex<Pins>,
+    /// Held as long as anybody can read the files.
+    _lock: File,
+}
+
+struct Pins {
+    last: Epoch,
+    /// How many snapshots there are of each epoch.
+    held: BTreeMap<Epoch, usize>,
+}
+
+impl Committed {
+    /// What `kv` holds, which is the state as of `last`.
+    pub(crate) fn new(kv: Arc<dyn Kv>, last: Epoch, lock: File) -> Self {
+        let held = BTreeMap::new();
+        Self {
+            kv,
+            overlay: Overlay::default(),
+            pins: Mutex::new(Pins { last, held }),
+            _lock: lock,
+        }
+    }
+
+    /// The last published epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.pins.lock().last
+    }
+
+    /// Makes `epoch` the one new snapshots show. All of its writes become visible at once.
+    pub(crate) fn publish(&self, epoch: Epoch, writes: Writes) {
+        let held: Vec<Epoch> = self.pins.lock().held.keys().copied().collect();
+        self.overlay.insert(epoch, writes, &held);
+        self.pins.lock().last = epoch;
+    }
+
+    /// The newest epoch that may be copied to the Kv: no snapshot is older, now or later.
+    pub(crate) fn drainable(&self) -> Epoch {
+        let pins = self.pins.lock();
+        pins.held.keys().next().copied().unwrap_or(pins.last)
+    }
+
+    /// The last published state.
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
+        let mut pins = self.pins.lock();
+        let epoch = pins.last;
+        *pins.held.entry(epoch).or_default() += 1;
+        Snapshot {
+            committed: self.clone(),
+            epoch,
+        }
+    }
+}
+
+/// The committed state as of one epoch, which stays readable as long as this is held.
+pub(crate) struct Snapshot {
+    committed: Arc<Committed>,
+    epoch: Epoch,
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut pins = self.committed.pins.lock();
+        let count = pins.held.get_mut(&self.epoch).expect("every snapshot is pinned");
+        *count -= 1;
+        if *count == 0 {
+            pins.held.remove(&self.epoch);
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) fn committed(&self) -> &Arc<Committed> {
+        &self.committed
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.committed.overlay.get(key, self.epoch) {
+            Some(value) => Ok(value),
+            None => self.committed.kv.get(key),
+        }
+    }
+
+    /// Starts reading `from..to` (`to` = None: no end).
+    pub(crate) fn windows(&self, from: &[u8], to: Option<Vec<u8>>) -> Windows<'_> {
+        Windows {
+            snapshot: self,
+            at: Some(from.to_vec()),
+            to,
+            ahead: None,
+            chunk: CHUNK_FIRST,
+        }
+    }
+}
+
+/// Reads a range in bounded parts, so that no lock is held while the caller works.
+pub(crate) struct Windows<'a> {
+    snapshot: &'a Snapshot,
+    /// Where the next window starts; None at the end.
+    at: Option<Vec<u8>>,
+    to: Option<Vec<u8>>,
+    /// Overlay entries read and not yet given out.
+    ahead: Option<OverlayWindow>,
+    chunk: usize,
+}
+
+/// Every pair of a part of the range: keys from `from` on and before `end` (None: no end).
+pub(crate) struct Window {
+    pub(crate) pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) from: Vec<u8>,
+    pub(crate) end: Option<Vec<u8>>,
+}
+
+impl Windows<'_> {
+    pub(crate) fn next(&mut self) -> Result<Option<Window>> {
+        let Some(from) = self.at.take() else {
+            return Ok(None);
+        };
+        let committed = &self.snapshot.committed;
+        let read_overlay = || {
+            committed
+                .overlay
+                .window(&from, self.to.as_deref(), self.snapshot.epoch, self.chunk)
+        };
+        let mut ahead = self.ahead.take().unwrap_or_else(read_overlay);
+        let stored = committed.kv.scan(&from, ahead.end.as_deref(), self.chunk)?;
+        let (end, newer) = if stored.len() == self.chunk {
+            let mut end = stored.last().map(|pair| pair.0.clone()).unwrap_or_default();
+            end.push(0);
+            let later = ahead.entries.partition_point(|entry| entry.0 < end);
+            let rest = ahead.entries.split_off(later);
+            let newer = std::mem::replace(&mut ahead.entries, rest);
+            self.ahead = Some(ahead);
+            (Some(end), newer)
+        } else {
+            (ahead.end, ahead.entries)
+        };
+        if end != self.to {
+            self.at.clone_from(&end);
+        }
+        self.chunk = (self.chunk * 4).min(CHUNK_MAX);
+        let pairs = merge(stored, newer);
+        Ok(Some(Window { pairs, from, end }))
+    }
+}
+
+fn merge(stored: Vec<(Vec<u8>, Vec<u8>)>, newer: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    if newer.is_empty() {
+        return stored;
+    }
+    let mut pairs = Vec::with_capacity(stored.len() + newer.len());
+    let mut stored = stored.into_iter().peekable();
+    for (key, value) in newer {
+        while let Some(pair) = stored.next_if(|pair| pair.0 < key) {
+            pairs.push(pair);
+        }
+        stored.next_if(|pair| pair.0 == key);
+        pairs.extend(value.map(|value| (key, value)));
+    }
+    pairs.extend(stored);
+    pairs
+}
+
+/// Both in key order; where both have a key, `above` wins.
+pub(crate) fn overlaid<'a>(
+    below: impl Iterator<Item = Entry<'a>>,
+    above: impl Iterator<Item = Entry<'a>>,
+) -> impl Iterator<Item = Entry<'a>> {
+    let (mut below, mut above) = (below.peekable(), above.peekable());
+    std::iter::from_fn(move || {
+        let (Some(low), Some(high)) = (below.peek(), above.peek()) else {
+            return below.next().or_else(|| above.next());
+        };
+        match low.0.cmp(high.0) {
+            std::cmp::Ordering::Less => below.next(),
+            std::cmp::Ordering::Greater => above.next(),
+            std::cmp::Ordering::Equal => {
+                below.next();
+                above.next()
+            }
+        }
+    })
+}

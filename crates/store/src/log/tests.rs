@@ -1,0 +1,109 @@
+//! Facts about the log that need a fault no outside door can cause, and about damage of unsynced records.
+
+use super::writer::Fault;
+use super::{LogReader, encode, open};
+use crate::EpochRecord;
+use crate::log::Log;
+use crate::overlay::Writes;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use viewfeed_change::{Epoch, ErrorKind, Result, Timestamp};
+
+fn record(epoch: u64, synced: u64) -> Vec<u8> {
+    let nothing = EpochRecord {
+        commit_time: Timestamp(0),
+        transactions: Vec::new(),
+        deltas: Vec::new(),
+        schema_versions: Vec::new(),
+    };
+    let writes = Writes::from([(b"k".to_vec(), Some(vec![epoch as u8; 50]))]);
+    encode(Epoch(epoch), Epoch(synced), &nothing, &writes).unwrap()
+}
+
+fn open_at(dir: &Path) -> Result<(Arc<Log>, Vec<u64>)> {
+    let mut replayed = Vec::new();
+    let log = open(dir, 1 << 20, Epoch(0), &mut |epoch, _| replayed.push(epoch.0))?;
+    Ok((Arc::new(log), replayed))
+}
+
+fn append(log: &Log, epoch: u64) -> Result<()> {
+    log.append(Epoch(epoch), Timestamp(0), &record(epoch, log.synced().0))
+}
+
+#[test]
+fn a_full_disk_loses_the_epoch_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open_at(dir.path()).unwrap();
+    append(&log, 1).unwrap();
+    log.sync().unwrap();
+    let size = fs::metadata(dir.path().join("00000000000000000001.log"))
+        .unwrap()
+        .len();
+    for bytes in 0..record(2, 1).len() {
+        log.inject(Fault::FullAfter(bytes));
+        let error = append(&log, 2).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.reason()),
+            (ErrorKind::Exhausted, "DISK_FULL")
+        );
+        assert_eq!(
+            fs::metadata(dir.path().join("00000000000000000001.log"))
+                .unwrap()
+                .len(),
+            size
+        );
+    }
+    append(&log, 2).unwrap();
+    log.sync().unwrap();
+    let read = LogReader::new(log.clone(), Epoch(1), Epoch(2));
+    assert_eq!(read.map(|read| read.unwrap().epoch.0).collect::<Vec<_>>(), [1, 2]);
+    drop(log);
+    assert_eq!(open_at(dir.path()).unwrap().1, [1, 2]);
+}
+
+#[test]
+fn a_failed_sync_refuses_every_later_epoch_until_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open_at(dir.path()).unwrap();
+    append(&log, 1).unwrap();
+    log.sync().unwrap();
+    append(&log, 2).unwrap();
+    log.inject(Fault::Sync);
+    for error in [log.sync(), append(&log, 3), log.sync()].map(Result::unwrap_err) {
+        assert_eq!(
+            (error.kind(), error.reason()),
+            (ErrorKind::Unavailable, "STORE_POISONED")
+        );
+        assert!(error.advice().unwrap().contains("restart"));
+    }
+    assert_eq!(log.synced(), Epoch(1));
+    drop(log);
+    let (log, replayed) = open_at(dir.path()).unwrap();
+    assert_eq!(replayed[0], 1);
+    append(&log, replayed.len() as u64 + 1).unwrap();
+    log.sync().unwrap();
+}
+
+/// Records written without a sync between them may reach the disk in any order: a hole among them is no damage.
+#[test]
+fn a_hole_is_cut_unless_a_later_record_says_it_was_durable() {
+    let path = |dir: &Path| dir.join("00000000000000000001.log");
+    for (synced_by_third, is_cut) in [(1, true), (2, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = open_at(dir.path()).unwrap();
+        for (epoch, synced) in [(1, 0), (2, 1), (3, synced_by_third)] {
+            log.append(Epoch(epoch), Timestamp(0), &record(epoch, synced))
+                .unwrap();
+        }
+        drop(log);
+        let mut bytes = fs::read(path(dir.path())).unwrap();
+        let second = 8 + record(1, 0).len();
+        bytes[second..second + 60].fill(0);
+        fs::write(path(dir.path()), bytes).unwrap();
+        match open_at(dir.path()) {
+            Ok((_, replayed)) => assert!(is_cut && replayed == [1], "{replayed:?}"),
+            Err(error) => assert!(!is_cut && error.kind() == ErrorKind::Corrupt, "{error}"),
+        }
+    }
+}

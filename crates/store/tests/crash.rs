@@ -1,0 +1,169 @@
+//! A process is killed while it commits; what it acknowledged must be there.
+//!
+//! The child is this test binary again, told by an environment variable to run [`child_commits_until_killed`] for real.
+
+use crate::relaxed;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use viewfeed_change::Timestamp;
+use viewfeed_store::{Durability, EpochRecord, Options, Retention, Store};
+
+const DIR: &str = "VIEWFEED_STORE_CRASH_DIR";
+const KEYS: u64 = 400;
+const ROUNDS: usize = 24;
+
+/// Small limits, so that kills also hit checkpoints, new segments and dropped history.
+fn options() -> Options {
+    Options {
+        durability: Durability::Sync,
+        overlay_bytes: 40_000,
+        segment_bytes: 30_000,
+        retention: Retention {
+            bytes_max: 100_000,
+            age_us: i64::MAX,
+        },
+        ..relaxed()
+    }
+}
+
+/// What epoch `epoch` does to each key: the same in the child, and in the model of the parent.
+fn writes_of(epoch: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let mut random = StdRng::seed_from_u64(epoch);
+    let count = random.random_range(1..30);
+    let mut one = || {
+        let key = random.random_range(0..KEYS).to_be_bytes().to_vec();
+        let value = random
+            .random_bool(0.7)
+            .then(|| [&epoch.to_be_bytes()[..], &vec![7; random.random_range(0..200)]].concat());
+        (key, value)
+    };
+    (0..count).map(|_| one()).collect()
+}
+
+#[test]
+fn child_commits_until_killed() {
+    let Some(dir) = std::env::var_os(DIR) else {
+        return;
+    };
+    let store = Store::open(Path::new(&dir), options()).unwrap();
+    // Not through the test harness's captured output: the parent reads every line as an acknowledgement.
+    let mut out = std::io::stdout().lock();
+    loop {
+        let mut txn = store.begin().unwrap();
+        let epoch = txn.epoch().0;
+        writeln!(out, "\nstart {epoch}").unwrap();
+        for (key, value) in writes_of(epoch) {
+            match value {
+                Some(value) => txn.put(key, value),
+                None => txn.delete(key),
+            }
+        }
+        let record = EpochRecord {
+            commit_time: Timestamp(epoch as i64),
+            transactions: Vec::new(),
+            deltas: Vec::new(),
+            schema_versions: Vec::new(),
+        };
+        store.commit(txn, &record).unwrap();
+        writeln!(out, "done {epoch}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+fn spawn(dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_commits_until_killed", "--nocapture"])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Lets a child run for a while and kills it; gives the last epoch it started and the last it acknowledged.
+fn run_and_kill(dir: &Path, commits: u64, pause: Duration) -> (u64, u64) {
+    let mut child = spawn(dir);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut started, mut done, mut seen) = (0, 0, 0);
+    let mut take = |line: String, started: &mut u64, done: &mut u64| {
+        if let Some(epoch) = line.strip_prefix("start ") {
+            *started = epoch.parse().unwrap();
+        } else if let Some(epoch) = line.strip_prefix("done ") {
+            *done = epoch.parse().unwrap();
+            seen += 1;
+        }
+        seen
+    };
+    for line in &mut lines {
+        if take(line.unwrap(), &mut started, &mut done) >= commits {
+            break;
+        }
+    }
+    // The moment of the kill is anywhere within a commit; this only spreads it.
+    std::thread::sleep(pause);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for line in lines.map_while(Result::ok) {
+        take(line, &mut started, &mut done);
+    }
+    (started, done)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_a_kill() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let mut total = 0;
+    for round in 0..ROUNDS {
+        let (commits, pause_us) = (random.random_range(0..60), random.random_range(0..6000));
+        let (started, done) = run_and_kill(dir.path(), commits, Duration::from_micros(pause_us));
+        let store = Store::open(dir.path(), options()).unwrap();
+        let epoch = store.epoch().0;
+        assert!(
+            done <= epoch,
+            "round {round}: {done} was acknowledged, found {epoch}"
+        );
+        assert!(
+            epoch <= started.max(total),
+            "round {round}: {started} was started last, found {epoch}"
+        );
+        assert!(
+            epoch >= total,
+            "round {round}: {total} was there before, found {epoch}"
+        );
+        total = epoch;
+        holds_exactly(&store, epoch);
+        let logged: Vec<_> = store
+            .read_log(store.oldest())
+            .unwrap()
+            .map(|read| read.unwrap().epoch.0)
+            .collect();
+        assert_eq!(logged, (store.oldest().0 + 1..=epoch).collect::<Vec<_>>());
+    }
+    assert!(total > 200, "only {total} commits happened");
+}
+
+fn holds_exactly(store: &Store, epoch: u64) {
+    let mut model = std::collections::BTreeMap::new();
+    for (key, value) in (1..=epoch).flat_map(writes_of) {
+        match value {
+            Some(value) => model.insert(key, value),
+            None => model.remove(&key),
+        };
+    }
+    let reader = store.reader();
+    for key in (0..KEYS).map(|key| key.to_be_bytes()) {
+        assert_eq!(
+            reader.get(&key).unwrap().as_ref(),
+            model.get(&key[..]),
+            "at epoch {epoch}"
+        );
+    }
+    let found: Vec<_> = crate::pairs(&reader, &[0]);
+    assert_eq!(found, model.into_iter().collect::<Vec<_>>(), "at epoch {epoch}");
+}

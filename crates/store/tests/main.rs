@@ -1,0 +1,59 @@
+//! Facts about the store, through its public doors.
+
+mod arrangements;
+mod contract;
+mod crash;
+mod log_damage;
+mod snapshots;
+mod transactions;
+
+use std::path::Path;
+use viewfeed_change::Timestamp;
+use viewfeed_store::{Durability, EpochRecord, Options, Store};
+
+/// Settings for tests that are not about durability: no waiting for the disk.
+fn relaxed() -> Options {
+    Options {
+        durability: Durability::Relaxed { interval_ms: 1000 },
+        cache_bytes: 8 << 20,
+        ..Options::default()
+    }
+}
+
+/// An epoch with nothing in it but its writes.
+fn nothing() -> EpochRecord {
+    EpochRecord {
+        commit_time: Timestamp(0),
+        transactions: Vec::new(),
+        deltas: Vec::new(),
+        schema_versions: Vec::new(),
+    }
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, relaxed()).unwrap()
+}
+
+/// Commits one epoch that puts (Some) and deletes (None).
+fn commit(store: &Store, writes: &[(&[u8], Option<&[u8]>)]) {
+    let mut txn = store.begin().unwrap();
+    for (key, value) in writes {
+        match value {
+            Some(value) => txn.put(key.to_vec(), value.to_vec()),
+            None => txn.delete(key.to_vec()),
+        }
+    }
+    store.commit(txn, &nothing()).unwrap();
+}
+
+/// Every pair a reader sees under `prefix`.
+fn pairs(reader: &viewfeed_store::Reader, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    reader
+        .scan(prefix, &[], &mut |key, value| {
+            found.push((key.to_vec(), value.to_vec()));
+            Ok(std::ops::ControlFlow::Continue(()))
+        })
+        .unwrap();
+    found
+}
