@@ -5,10 +5,10 @@
 //! it copies only what the oldest reader may see, so the Kv never shows a reader its future.
 
 use crate::Kv;
+use crate::folder::FolderLock;
 use crate::overlay::{Overlay, OverlayWindow, Writes};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Result};
 
@@ -25,8 +25,8 @@ pub(crate) struct Committed {
     pub(crate) kv: Arc<dyn Kv>,
     pub(crate) overlay: Overlay,
     pins: Mutex<Pins>,
-    /// Held as long as anybody can read the files.
-    _lock: File,
+    /// Held as long as anybody can read the files; last, so that it is given up after they are closed.
+    _lock: FolderLock,
 }
 
 struct Pins {
@@ -37,7 +37,7 @@ struct Pins {
 
 impl Committed {
     /// What `kv` holds, which is the state as of `last`.
-    pub(crate) fn new(kv: Arc<dyn Kv>, last: Epoch, lock: File) -> Self {
+    pub(crate) fn new(kv: Arc<dyn Kv>, last: Epoch, lock: FolderLock) -> Self {
         let held = BTreeMap::new();
         Self {
             kv,

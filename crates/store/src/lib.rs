@@ -11,6 +11,7 @@
 pub mod arrange;
 mod checkpoint;
 mod committed;
+mod folder;
 pub mod keys;
 mod kv;
 mod log;

@@ -2,17 +2,17 @@
 
 use crate::checkpoint::Checkpointer;
 use crate::committed::Committed;
+use crate::folder::{self, FolderLock};
 use crate::log::{self, Log};
 use crate::txn::WriterSlot;
 use crate::{Kv, LogReader, Reader, SledKv, Txn, keys};
 use parking_lot::{Condvar, Mutex};
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use viewfeed_change::{Delta, Epoch, Error, ErrorKind, Result, Timestamp, Transaction};
+use viewfeed_change::{Delta, Epoch, Error, Result, Timestamp, Transaction};
 
 /// When a commit returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Store {
     /// `Unavailable`/`DATA_DIR_LOCKED` if another process has it open, as `Corrupt` if a record that is followed by
     /// others is damaged (a damaged tail is what a crash leaves: it is cut, with a warning).
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
-        let lock = lock(dir)?;
+        let lock = FolderLock::take(dir)?;
         let kv = SledKv::open(&dir.join("kv"), options.cache_bytes)?;
         Self::assemble(dir, &options, Arc::new(kv), lock)
     }
@@ -113,10 +113,10 @@ impl Store {
     /// Like [`Store::open`], with another checkpoint database than sled. It must be the one this `dir` was used with
     /// before.
     pub fn open_over(dir: &Path, options: &Options, kv: Arc<dyn Kv>) -> Result<Self> {
-        Self::assemble(dir, options, kv, lock(dir)?)
+        Self::assemble(dir, options, kv, FolderLock::take(dir)?)
     }
 
-    fn assemble(dir: &Path, options: &Options, kv: Arc<dyn Kv>, lock: File) -> Result<Self> {
+    fn assemble(dir: &Path, options: &Options, kv: Arc<dyn Kv>, lock: FolderLock) -> Result<Self> {
         let checkpointed = match kv.get(&keys::checkpoint_epoch())? {
             Some(value) => Epoch(u64::from_be_bytes(keys::fixed(&value)?)),
             None => Epoch::ZERO,
@@ -221,7 +221,7 @@ impl Store {
 
     /// Bytes on disk: (log, kv).
     pub fn disk_bytes(&self) -> Result<(u64, u64)> {
-        Ok((self.inner.log.bytes(), tree_bytes(&self.inner.dir.join("kv"))?))
+        Ok((self.inner.log.bytes(), folder::bytes(&self.inner.dir.join("kv"))?))
     }
 }
 
@@ -279,43 +279,4 @@ impl Syncer {
         *self.is_stopping.lock() = true;
         self.stopped.notify_all();
     }
-}
-
-/// Makes `dir` ours until the file is closed.
-fn lock(dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(dir)?;
-    let path = dir.join("LOCK");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("the data folder {} is in use by another process", dir.display());
-            Err(Error::new(ErrorKind::Unavailable, "DATA_DIR_LOCKED", message)
-                .hint("stop the other server, or give this one its own folder"))
-        }
-        Err(TryLockError::Error(error)) => Err(Error::from(error)),
-    }
-}
-
-fn tree_bytes(dir: &Path) -> Result<u64> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        // Files come and go while this looks.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(Error::from(error)),
-    };
-    let mut bytes = 0;
-    for entry in entries {
-        let entry = entry?;
-        bytes += match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => tree_bytes(&entry.path())?,
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        };
-    }
-    Ok(bytes)
 }

@@ -168,7 +168,7 @@ fn agrees(arrangement: &dyn Arrangement, reader: &Reader, model: &Model, probes:
         want.sort();
         assert_eq!(got, want);
         assert_eq!(
-            arrangement.count(reader, keys.row(probe), 100).unwrap(),
+            arrangement.count(reader, keys.row(probe), 10_000).unwrap(),
             want.len() as u64
         );
         assert_eq!(
