@@ -233,3 +233,6 @@ impl Operator for Aggregate {
         self.apply(&delta, true, txn, output)
     }
 }
+
+#[cfg(test)]
+mod tests;
