@@ -1,1 +1,133 @@
 //! Ties a plan's relations to a reader: every scan of a `RelationTable` becomes one of rows as of that reader.
+
+mod condition;
+mod lookup;
+mod relation_scan;
+
+pub(crate) use condition::Condition;
+
+use crate::session::BATCH_ROWS_MAX;
+use crate::table::{constraints, pushdown, table_of};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Constraints, DataFusionError};
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use lookup::Access;
+use relation_scan::RelationScan;
+use std::fmt;
+use std::sync::Arc;
+use viewfeed_change::{Relation, RelationId, row};
+use viewfeed_store::Reader;
+
+/// Where the rows of relations come from.
+pub(crate) enum Rows<'a> {
+    /// The state a reader shows.
+    Of(&'a Reader),
+    /// Batches given for each relation.
+    Given(&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>),
+}
+
+/// `plan` with its relations tied to `rows`.
+pub(crate) fn bind(plan: LogicalPlan, rows: &Rows<'_>) -> Result<LogicalPlan> {
+    let bound = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(scan) => match table_of(&scan).map(|table| table.relation.clone()) {
+            Some(relation) => {
+                let source = provider_as_source(provider(relation, rows)?);
+                Ok(Transformed::yes(LogicalPlan::TableScan(TableScan {
+                    source,
+                    ..scan
+                })))
+            }
+            None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        },
+        node => Ok(Transformed::no(node)),
+    })?;
+    Ok(bound.data)
+}
+
+fn provider(relation: Arc<Relation>, rows: &Rows<'_>) -> Result<Arc<dyn TableProvider>> {
+    let external = |error: viewfeed_change::Error| DataFusionError::External(Box::new(error));
+    match rows {
+        Rows::Of(reader) => Ok(Arc::new(BoundRelation {
+            schema: relation.schema(),
+            constraints: constraints(&relation),
+            relation,
+            reader: (*reader).clone(),
+        })),
+        Rows::Given(tables) => {
+            let batches = tables(relation.id).ok_or_else(|| {
+                let message = format!("no rows were given for relation \"{}\"", relation.name);
+                external(viewfeed_change::Error::internal(message))
+            })?;
+            let schema = relation.schema();
+            let conform = |batch: &RecordBatch| row::conform(batch, &schema).map_err(external);
+            let batches = batches.iter().map(conform).collect::<Result<Vec<_>>>()?;
+            Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+        }
+    }
+}
+
+/// A relation as of a reader.
+struct BoundRelation {
+    relation: Arc<Relation>,
+    reader: Reader,
+    schema: SchemaRef,
+    constraints: Constraints,
+}
+
+impl fmt::Debug for BoundRelation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at epoch {}", self.relation.name, self.reader.epoch())
+    }
+}
+
+#[async_trait::async_trait]
+impl TableProvider for BoundRelation {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(pushdown(&self.relation, filters))
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let conditions: Vec<_> = filters
+            .iter()
+            .filter_map(|filter| Condition::of(filter, &self.relation))
+            .collect();
+        let access = Access::choose(&self.reader, &self.relation, &conditions)
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let projection = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let scan = RelationScan::new(
+            self.relation.clone(),
+            self.reader.clone(),
+            access,
+            projection,
+            limit,
+        )?;
+        Ok(Arc::new(scan))
+    }
+}

@@ -1,16 +1,26 @@
 //! SQL in, rows out, at one epoch: the parser and its extensions, SQL types, functions, the planner and batch
 //! execution over a [`viewfeed_store::Reader`]. The only place that configures DataFusion.
 //!
+//! ```text
+//! text ─ parse ─► ast ─ naming ─ names ─► logical plan ─ optimiser ─► plan ─┬─► engine (a view, lowered there)
+//!                                                                           └─ bind ─► rows of a reader
+//! ```
+//!
 //! Leaves to others: writing (source), keeping results true (engine).
 
 mod bind;
 mod column_type;
+mod failure;
 mod functions;
+mod names;
+mod naming;
 mod parse;
 mod planner;
+mod session;
 mod table;
+mod view_rules;
 
-pub use column_type::{column_type, sql_type};
+pub use column_type::{column_type, is_serial, sql_type};
 pub use parse::{Parsed, Show, Statement, parse};
 pub use planner::{Planner, Purpose};
-pub use table::RelationTable;
+pub use table::{RelationTable, relation_of};

@@ -1,14 +1,20 @@
 //! Statements to logical plans, plans to rows.
 
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DFSchema;
+mod run;
+mod scalar;
+
+use crate::names::Names;
+use crate::session::{self, OptimizerRun};
+use crate::{failure, naming, parse, view_rules};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::common::{DFSchema, ParamValues, ScalarValue};
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::optimizer::Optimizer;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
-use viewfeed_change::{Relations, Result, Timestamp};
-use viewfeed_store::Reader;
+use viewfeed_change::{Error, Relations, Result};
 
 /// What a plan is for; decides the optimizer's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,81 +26,172 @@ pub enum Purpose {
 }
 
 /// Plans and runs SELECTs. Cheap to clone, usable from any thread. Blocking: call it from a thread that may wait.
+///
+/// Execution drives a single-threaded runtime of its own on the calling thread, made per call; so it must not be called
+/// on a thread that is driving an async runtime (use `spawn_blocking` there). Planning, explaining and scalar
+/// expressions may be called anywhere.
 #[derive(Clone)]
-pub struct Planner;
+pub struct Planner {
+    session: Arc<SessionState>,
+    task: Arc<TaskContext>,
+    view_optimizer: Arc<Optimizer>,
+    finisher: Arc<Optimizer>,
+}
 
 impl Planner {
-    /// A planner with DataFusion's functions and ours. Makes its own single-threaded runtime for execution.
+    /// A planner with DataFusion's functions and ours, without a memory limit.
     pub fn new() -> Result<Self> {
-        todo!()
+        Self::build(None)
+    }
+
+    /// A planner whose queries, all that run at the same time together, hold at most `bytes` in sorts, joins and
+    /// aggregates; one that needs more fails as `Exhausted`/`MEMORY_LIMIT`. Nothing is spilled to disk.
+    pub fn with_memory_max(bytes: usize) -> Result<Self> {
+        Self::build(Some(bytes))
+    }
+
+    fn build(memory_max: Option<usize>) -> Result<Self> {
+        let made = session::session(memory_max);
+        let session =
+            made.map_err(|error| Error::internal("setting up the planner failed").because(error))?;
+        Ok(Self {
+            task: session.task_ctx(),
+            session: Arc::new(session),
+            view_optimizer: Arc::new(view_rules::optimizer()),
+            finisher: Arc::new(view_rules::finisher()),
+        })
     }
 
     /// The analysed and optimised plan of a query. Unqualified names are looked up in `search_schema`, then `public`.
+    ///
+    /// Columns without a name get the one Postgres gives them. `now()` stays a call in every plan; it gets its value
+    /// when the plan is executed. A view may not call volatile functions, have parameters or two columns of one name.
+    /// Fails as `Invalid`/`SQL_PLAN` or `NotFound`/`UNKNOWN_RELATION`.
     pub fn plan(
         &self,
-        _query: &ast::Query,
-        _relations: &Arc<Relations>,
-        _search_schema: &str,
-        _purpose: Purpose,
+        query: &ast::Query,
+        relations: &Arc<Relations>,
+        search_schema: &str,
+        purpose: Purpose,
     ) -> Result<LogicalPlan> {
-        todo!()
+        self.plan_query(query.clone(), &[], relations, search_schema, purpose)
     }
 
     /// The plan of SQL text that is one SELECT.
     pub fn plan_sql(
         &self,
-        _sql: &str,
-        _relations: &Arc<Relations>,
-        _search_schema: &str,
-        _purpose: Purpose,
+        sql: &str,
+        relations: &Arc<Relations>,
+        search_schema: &str,
+        purpose: Purpose,
     ) -> Result<LogicalPlan> {
-        todo!()
+        self.plan_query(parse::parse_query(sql)?, &[], relations, search_schema, purpose)
     }
 
-    /// Runs a plan against the state `reader` shows; `now` is what `now()` gives. Columns are plain types.
-    pub fn execute(
+    /// The plan of SQL text that is one SELECT with parameters `$1`, `$2`, …: arrays of one element each, whose types
+    /// the parameters have.
+    pub fn plan_with_params(
         &self,
-        _plan: &LogicalPlan,
-        _reader: &Reader,
-        _now: Timestamp,
-    ) -> Result<Vec<RecordBatch>> {
-        todo!()
+        sql: &str,
+        params: &[ArrayRef],
+        relations: &Arc<Relations>,
+        search_schema: &str,
+        purpose: Purpose,
+    ) -> Result<LogicalPlan> {
+        let value = |array: &ArrayRef| match array.len() {
+            1 => ScalarValue::try_from_array(array, 0).map_err(failure::planning),
+            other => Err(Error::internal(format!("a parameter of {other} values"))),
+        };
+        let values = params.iter().map(value).collect::<Result<Vec<_>>>()?;
+        self.plan_query(
+            parse::parse_query(sql)?,
+            &values,
+            relations,
+            search_schema,
+            purpose,
+        )
     }
 
-    /// Runs a plan, handing over batch after batch until `each` fails.
-    pub fn execute_each(
+    /// The relations that `query` names, in the order of their ids.
+    pub fn inputs(plan: &LogicalPlan) -> Result<Vec<Arc<viewfeed_change::Relation>>> {
+        use datafusion::common::tree_node::TreeNodeRecursion;
+        let mut found = std::collections::BTreeMap::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && let Some(relation) = crate::relation_of(scan)
+            {
+                found.insert(relation.id, relation);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .map_err(failure::planning)?;
+        Ok(found.into_values().collect())
+    }
+
+    fn plan_query(
         &self,
-        _plan: &LogicalPlan,
-        _reader: &Reader,
-        _now: Timestamp,
-        _each: &mut dyn FnMut(RecordBatch) -> Result<()>,
-    ) -> Result<()> {
-        todo!()
+        mut query: ast::Query,
+        params: &[ScalarValue],
+        relations: &Arc<Relations>,
+        search_schema: &str,
+        purpose: Purpose,
+    ) -> Result<LogicalPlan> {
+        naming::name_outputs(&mut query);
+        let names = Names {
+            session: &self.session,
+            relations,
+            search_schema,
+            purpose,
+        };
+        let types = params.iter().map(|value| {
+            let field = datafusion::arrow::datatypes::Field::new("", value.data_type(), true);
+            Some(Arc::new(field))
+        });
+        let mut context = PlannerContext::new().with_prepare_param_data_types(types.collect());
+        let statement = ast::Statement::Query(Box::new(query));
+        let plan = SqlToRel::new(&names)
+            .sql_statement_to_plan_with_context(statement, &mut context)
+            .map_err(failure::planning)?;
+        let plan = match params {
+            [] => plan,
+            values => plan
+                .replace_params_with_values(&ParamValues::from(values.to_vec()))
+                .map_err(failure::planning)?,
+        };
+        self.optimize(plan, purpose)
     }
 
-    /// Runs a plan whose scans of relations read from `tables` (by relation id) instead of a reader.
-    pub fn execute_over(
-        &self,
-        _plan: &LogicalPlan,
-        _tables: &dyn Fn(viewfeed_change::RelationId) -> Option<Vec<RecordBatch>>,
-        _now: Timestamp,
-    ) -> Result<Vec<RecordBatch>> {
-        todo!()
+    fn optimize(&self, plan: LogicalPlan, purpose: Purpose) -> Result<LogicalPlan> {
+        let analyzed = self
+            .session
+            .analyzer()
+            .execute_and_check(plan, self.session.config_options(), |_, _| {})
+            .map_err(failure::planning)?;
+        let optimizer = match purpose {
+            Purpose::Batch => self.session.optimizer(),
+            Purpose::View => {
+                view_rules::check(&analyzed)?;
+                &self.view_optimizer
+            }
+        };
+        let run = OptimizerRun::new(&self.session, None);
+        optimizer
+            .optimize(analyzed, &run, |_, _| {})
+            .map_err(failure::planning)
     }
 
-    /// A logical expression over `schema` as something to evaluate on batches of that schema.
-    pub fn physical(&self, _expr: &Expr, _schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-        todo!()
-    }
-
-    /// SQL text of one scalar expression over the columns of `schema` (checks, defaults), type-checked and coerced to
-    /// `wanted` if given.
-    pub fn scalar(
-        &self,
-        _sql: &str,
-        _schema: &SchemaRef,
-        _wanted: Option<&datafusion::arrow::datatypes::DataType>,
-    ) -> Result<Arc<dyn PhysicalExpr>> {
-        todo!()
+    /// The logical form of a parsed scalar expression over the columns of `schema` (which may be qualified), coerced.
+    pub fn expression(&self, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
+        let relations = Relations::default();
+        let names = Names {
+            session: &self.session,
+            relations: &relations,
+            search_schema: viewfeed_change::RelationName::PUBLIC,
+            purpose: Purpose::Batch,
+        };
+        let expr = SqlToRel::new(&names)
+            .sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())
+            .map_err(failure::planning)?;
+        self.coerce(expr, schema)
     }
 }

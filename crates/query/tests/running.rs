@@ -1,0 +1,237 @@
+//! What queries give, planned as a query and as a view.
+
+use crate::house::{NOW, lines, relations, rows, run, try_run};
+use viewfeed_change::RelationId;
+use viewfeed_query::{Planner, Purpose};
+
+#[test]
+fn the_table_called_user_is_read() {
+    assert_eq!(
+        run("SELECT * FROM user"),
+        ["user_id | user_login", "u1 | ann", "u2 | bob"]
+    );
+    assert_eq!(
+        run("SELECT user.user_id FROM user WHERE user.user_login = 'bob'"),
+        ["user_id", "u2"]
+    );
+}
+
+#[test]
+fn joins_and_aggregates_work() {
+    let sql = "SELECT c.topic, count(*) AS n, max(m.likes) AS top FROM message m JOIN chat c ON c.id = m.chat_id \
+        GROUP BY c.topic ORDER BY c.topic";
+    assert_eq!(run(sql), ["topic | n | top", "rust | 2 | 7", "tea | 3 | 5"]);
+}
+
+#[test]
+fn nested_fields_are_read_both_ways() {
+    let want = ["name | message", "general | hi", "general | ho"];
+    assert_eq!(
+        run("SELECT channel.name, message FROM post WHERE channel.name = 'general' ORDER BY message"),
+        want
+    );
+    assert_eq!(
+        run("SELECT channel['name'], message FROM post WHERE channel['topic'] = 'tea' ORDER BY message"),
+        want
+    );
+    assert_eq!(
+        run("SELECT p.channel.name, p.message FROM post p WHERE p.channel.topic = 'tea' ORDER BY message"),
+        want
+    );
+    assert_eq!(
+        run("SELECT channel.name, count(*) FROM post GROUP BY channel.name ORDER BY channel.name"),
+        ["name | count", "general | 2", "random | 1"]
+    );
+}
+
+#[test]
+fn now_is_the_time_given() {
+    assert_eq!(
+        run("SELECT id FROM message WHERE sent_at > now() ORDER BY id"),
+        ["id", "4", "5"]
+    );
+    assert_eq!(
+        run("SELECT id FROM message WHERE sent_at >= now() - interval '2 minutes' ORDER BY id"),
+        ["id", "2", "3", "4", "5"]
+    );
+    assert_eq!(
+        run("SELECT current_date AS d, CAST(now() AS timestamp) AS t"),
+        ["d | t", "2024-05-06 | 2024-05-06T07:08:09"]
+    );
+}
+
+#[test]
+fn distinct_sets_and_limits_work_for_plans_of_views() {
+    assert_eq!(
+        run("SELECT DISTINCT author FROM message ORDER BY author"),
+        ["author", "ann", "bob", "cid"]
+    );
+    assert_eq!(
+        run("SELECT author FROM message UNION SELECT sender FROM post ORDER BY 1"),
+        ["author", "ann", "bob", "cid"]
+    );
+    assert_eq!(
+        run("SELECT author FROM message EXCEPT SELECT user_login FROM user"),
+        ["author", "cid"]
+    );
+    assert_eq!(
+        run("SELECT id FROM message ORDER BY likes DESC NULLS LAST LIMIT 2"),
+        ["id", "5", "2"]
+    );
+    assert_eq!(
+        run("SELECT id FROM message ORDER BY id OFFSET 3 ROWS FETCH FIRST 1 ROWS ONLY"),
+        ["id", "4"]
+    );
+    assert_eq!(
+        run("SELECT DISTINCT ON (chat_id) chat_id, id FROM message ORDER BY chat_id, id DESC"),
+        ["chat_id | id", "10 | 3", "20 | 5"]
+    );
+}
+
+#[test]
+fn subqueries_work() {
+    assert_eq!(
+        run("SELECT id FROM message WHERE likes > (SELECT avg(likes) FROM message) ORDER BY id"),
+        ["id", "2", "5"]
+    );
+    assert_eq!(
+        run(
+            "SELECT c.id, (SELECT count(*) FROM message m WHERE m.chat_id = c.id) AS n FROM chat c ORDER BY 1"
+        ),
+        ["id | n", "10 | 3", "20 | 2"]
+    );
+    assert_eq!(
+        run(
+            "WITH busy AS (SELECT chat_id, count(*) FROM message GROUP BY 1) SELECT chat_id FROM busy WHERE count > 2"
+        ),
+        ["chat_id", "10"]
+    );
+    assert_eq!(
+        run(
+            "SELECT topic FROM chat c WHERE NOT EXISTS (SELECT FROM message m WHERE m.chat_id = c.id AND m.author = 'cid')"
+        ),
+        ["topic", "tea"]
+    );
+}
+
+#[test]
+fn recursive_queries_and_generated_rows_work() {
+    let sql = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 4) SELECT sum(n) AS s FROM t";
+    assert_eq!(run(sql), ["s", "10"]);
+    assert_eq!(
+        run("SELECT count(*) FROM generate_series(1, 20000)"),
+        ["count", "20000"]
+    );
+    assert_eq!(run("VALUES (1, 'a')"), ["column1 | column2", "1 | a"]);
+}
+
+#[test]
+fn window_functions_work() {
+    let sql = "SELECT id, row_number() OVER (PARTITION BY chat_id ORDER BY id DESC) FROM message ORDER BY id LIMIT 2";
+    assert_eq!(run(sql), ["id | row_number", "1 | 3", "2 | 2"]);
+}
+
+#[test]
+fn casts_mean_the_types_of_columns() {
+    assert_eq!(
+        run("SELECT '2024-01-02 03:04:05.678901+02'::timestamptz AS t"),
+        ["t", "2024-01-02T01:04:05.678901Z"]
+    );
+    assert_eq!(
+        run("SELECT '1.5'::numeric AS n, '{}'::jsonb AS j, 'a'::uuid AS u"),
+        ["n | j | u", "1.5000000000 | {} | a"]
+    );
+    assert_eq!(
+        run("SELECT arrow_typeof('2024-01-02'::timestamp) AS t, arrow_typeof('x'::varchar(3)) AS v"),
+        ["t | v", "Timestamp(µs) | Utf8"]
+    );
+}
+
+#[test]
+fn postgres_names_of_functions_exist() {
+    assert_eq!(
+        run("SELECT mod(7, 4), mod(-7, 4) AS m, 7 % 4 AS r"),
+        ["mod | m | r", "3 | -3 | 3"]
+    );
+    assert_eq!(
+        run("SELECT variance(likes) = var_samp(likes) AS v, every(likes > 0) FROM message"),
+        ["v | every", "true | true"]
+    );
+    let uuids = try_run(
+        "SELECT count(DISTINCT u) AS n, min(length(u)) AS l FROM (SELECT gen_random_uuid() AS u FROM message)",
+        Purpose::Batch,
+    );
+    assert_eq!(uuids.unwrap(), ["n | l", "5 | 36"]);
+    let ordered = try_run(
+        "SELECT count(*) AS n FROM (SELECT uuid_v7() AS u FROM message) WHERE substr(u, 15, 1) = '7'",
+        Purpose::Batch,
+    );
+    assert_eq!(ordered.unwrap(), ["n", "5"]);
+}
+
+#[test]
+fn results_are_plain_types() {
+    let planner = Planner::new().unwrap();
+    let sql = "SELECT arrow_cast(author, 'Utf8View') AS v, arrow_cast(author, 'Dictionary(Int32, Utf8)') AS d, split_part(author, 'n', 1) AS s FROM message";
+    let plan = planner
+        .plan_sql(sql, &relations(), "talk", Purpose::Batch)
+        .unwrap();
+    for batch in planner.execute_over(&plan, &rows, NOW).unwrap() {
+        assert!(
+            batch
+                .columns()
+                .iter()
+                .all(|column| column.data_type() == &arrow::datatypes::DataType::Utf8),
+            "{:?}",
+            batch.schema()
+        );
+    }
+}
+
+#[test]
+fn one_plan_runs_over_different_rows_and_times() {
+    let planner = Planner::new().unwrap();
+    let plan = planner
+        .plan_sql(
+            "SELECT count(*) FROM message WHERE sent_at > now()",
+            &relations(),
+            "talk",
+            Purpose::View,
+        )
+        .unwrap();
+    let count = |empty: bool, hours: i64| {
+        let some = |id: RelationId| rows(id).map(|rows| if empty { Vec::new() } else { rows });
+        let now = viewfeed_change::Timestamp(NOW.0 + hours * 3_600_000_000);
+        lines(&planner.execute_over(&plan, &some, now).unwrap()).remove(1)
+    };
+    assert_eq!(
+        [
+            count(false, 0),
+            count(false, -2),
+            count(false, 2),
+            count(true, -2)
+        ],
+        ["2", "5", "0", "0"]
+    );
+}
+
+#[test]
+fn a_planner_is_used_by_many_threads_at_once() {
+    let planner = Planner::new().unwrap();
+    let threads = (0..4).map(|thread| {
+        let planner = planner.clone();
+        std::thread::spawn(move || {
+            let sql = format!("SELECT sum(a.id * b.id) AS s FROM message a, message b WHERE a.id > {thread}");
+            let plan = planner
+                .plan_sql(&sql, &relations(), "talk", Purpose::Batch)
+                .unwrap();
+            lines(&planner.execute_over(&plan, &rows, NOW).unwrap()).remove(1)
+        })
+    });
+    let sums: Vec<_> = threads
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    assert_eq!(sums, ["225", "210", "180", "135"]);
+}
