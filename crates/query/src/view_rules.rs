@@ -76,7 +76,7 @@ pub(crate) fn finisher() -> Optimizer {
 
 /// Fails if `plan`, analysed but not optimised, cannot be kept true or has columns that cannot be told apart.
 pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
-    if let Some(call) = find(plan, |expr| volatile_name(expr)).map_err(crate::failure::planning)? {
+    if let Some(call) = find(plan, volatile_name).map_err(crate::failure::planning)? {
         return Err(Error::invalid(
             "SQL_PLAN",
             format!("a view cannot call {call}, which gives another value each time"),

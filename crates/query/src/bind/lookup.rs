@@ -86,8 +86,9 @@ impl Keys {
         }
         let mut rows: Vec<Vec<ScalarValue>> = vec![Vec::new()];
         for condition in values {
-            let extended =
-                |row: &Vec<ScalarValue>, value: &ScalarValue| [row.as_slice(), &[value.clone()]].concat();
+            let extended = |row: &Vec<ScalarValue>, value: &ScalarValue| {
+                [row.as_slice(), std::slice::from_ref(value)].concat()
+            };
             rows = rows
                 .iter()
                 .flat_map(|row| condition.values.iter().map(move |value| extended(row, value)))
