@@ -8,14 +8,27 @@
 //!
 //! Does no IO and runs no SQL.
 
+mod bind;
 mod binding;
 mod codec;
 mod compile;
+mod declare;
+mod diagnostic;
+mod evolve;
+mod form;
 mod generic;
+mod infer;
 mod module;
+mod options;
+mod report;
+mod scope;
+mod sidecar;
+mod sql;
+mod structure;
 
 pub use binding::{Binding, Mutate, Mutation, Query, Select, Subscribe, SubscribeCall};
 pub use codec::{RowDecoder, RowEncoder};
 pub use compile::{CompiledModule, Migration, ModuleFiles, compile};
+pub use diagnostic::{Diagnostic, Severity};
 pub use generic::{row_type, rows_to_wire, text_to_array};
-pub use module::{Diagnostic, Module, ModuleState, Modules, Rpc, Severity};
+pub use module::{Module, ModuleState, Modules, Rpc};

@@ -1,58 +1,11 @@
-//! Modules that are live.
+//! Modules that are live, one by one and all together.
 
-use crate::Binding;
+use crate::diagnostic::Place;
+use crate::{Binding, Diagnostic};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
-use viewfeed_change::Timestamp;
-
-/// How bad a diagnostic is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The module is refused.
-    Error,
-    /// The module works, perhaps not as meant.
-    Warning,
-    /// What was guessed.
-    Note,
-}
-
-/// Something to tell the author of a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The file, relative to the module's folder.
-    pub file: String,
-    /// The line, from 1, if known.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub message: String,
-    /// What to do; may be empty.
-    pub advice: String,
-}
-
-impl fmt::Display for Diagnostic {
-    /// `chat.proto:12: error: message (advice)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        f.write_str(&self.file)?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        write!(f, ": {severity}: {}", self.message)?;
-        if self.advice.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.advice)
-        }
-    }
-}
+use viewfeed_change::{Relation, Timestamp};
 
 /// An rpc and what it does.
 #[derive(Debug)]
@@ -74,7 +27,7 @@ pub struct Module {
     pub name: String,
     /// The SQL schema of its relations.
     pub schema: String,
-    /// Its descriptors.
+    /// Its descriptors. The module's own files are named `<module>/<path>`, so that two modules may have a `chat.proto`.
     pub pool: DescriptorPool,
     /// Its rpcs.
     pub rpcs: Vec<Arc<Rpc>>,
@@ -82,12 +35,16 @@ pub struct Module {
     pub fingerprint: [u8; 32],
     /// Warnings and guesses.
     pub diagnostics: Vec<Diagnostic>,
+    /// The drafts of its tables, for the report.
+    pub(crate) tables: Vec<Relation>,
+    /// Where each rpc's binding comes from, for the report.
+    pub(crate) origins: BTreeMap<String, String>,
 }
 
 impl Module {
     /// What `viewfeed check` prints: every rpc with its SQL, key, filters, and each guess.
     pub fn report(&self) -> String {
-        todo!()
+        crate::report::report(self)
     }
 }
 
@@ -113,8 +70,72 @@ pub struct Modules {
 
 impl Modules {
     /// These modules with `module`'s state replaced, or removed (None). Fails with a diagnostic if one of its rpc paths,
-    /// message or file names is taken by another live module with different content.
-    pub fn with(&self, _name: &str, _state: Option<ModuleState>) -> Result<Self, Vec<Diagnostic>> {
-        todo!()
+    /// message or file names, or its schema, is taken by another live module with different content.
+    pub fn with(&self, name: &str, state: Option<ModuleState>) -> Result<Self, Vec<Diagnostic>> {
+        let mut states = self.states.clone();
+        states.remove(name);
+        if let Some(module) = state.as_ref().and_then(|state| state.live.as_ref()) {
+            let others = states.values().filter_map(|state| state.live.as_ref());
+            let conflicts: Vec<Diagnostic> = others.flat_map(|other| conflicts(module, other)).collect();
+            if !conflicts.is_empty() {
+                return Err(conflicts);
+            }
+        }
+        states.extend(state.map(|state| (name.to_owned(), state)));
+        let live = states.values().filter_map(|state| state.live.as_ref());
+        let rpcs = live
+            .flat_map(|module| module.rpcs.iter().map(|rpc| (rpc.path.clone(), rpc.clone())))
+            .collect();
+        Ok(Self { states, rpcs })
     }
+}
+
+/// What `module` and `other` cannot both have.
+fn conflicts(module: &Module, other: &Module) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut refuse = |file: &str, message: String, advice: &str| {
+        let local = file.strip_prefix(&format!("{}/", module.name)).unwrap_or(file);
+        found.push(Place::file(local).error(message, advice));
+    };
+    if module.schema == other.schema {
+        let message = format!("schema {} belongs to module {}", module.schema, other.name);
+        refuse(
+            "module.toml",
+            message,
+            "choose another with schema = \"name\" in module.toml",
+        );
+    }
+    for rpc in &module.rpcs {
+        if other.rpcs.iter().any(|taken| taken.path == rpc.path) {
+            let message = format!("rpc {} belongs to module {}", rpc.path, other.name);
+            refuse(
+                rpc.method.parent_file().name(),
+                message,
+                "choose another package or service name",
+            );
+        }
+    }
+    for message in module.pool.all_messages() {
+        let taken = other.pool.get_message_by_name(message.full_name());
+        if taken.is_some_and(|taken| taken.descriptor_proto() != message.descriptor_proto()) {
+            let text = format!(
+                "message {} is another one in module {}",
+                message.full_name(),
+                other.name
+            );
+            refuse(
+                message.parent_file().name(),
+                text,
+                "choose another package name, or make both the same",
+            );
+        }
+    }
+    for file in module.pool.files() {
+        let taken = other.pool.get_file_by_name(file.name());
+        if taken.is_some_and(|taken| taken.encode_to_vec() != file.encode_to_vec()) {
+            let message = format!("file {} is another one in module {}", file.name(), other.name);
+            refuse(file.name(), message, "rename the file");
+        }
+    }
+    found
 }
