@@ -1,10 +1,23 @@
 //! The engine: which views exist, and one step of all of them.
+//!
+//! `open` brings views back from the catalog, `fill` creates one over existing data, `step` moves all of them,
+//! `record` is what is remembered about each between starts.
+
+mod fill;
+mod open;
+mod record;
+mod step;
 
 use crate::ExplainedNode;
+use crate::dataflow::Dataflow;
+use crate::plan::plan_view;
+use open::Repair;
+use record::Record;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use viewfeed_change::{Column, Delta, Error, Relation, RelationId, Relations, Result, Timestamp};
+use viewfeed_change::{Column, Delta, Error, Relation, RelationId, Relations, Result, Timestamp, View};
 use viewfeed_query::Planner;
-use viewfeed_store::Txn;
+use viewfeed_store::{Txn, arrange};
 
 /// What goes into a step.
 pub struct StepInput {
@@ -38,18 +51,57 @@ pub struct NewView {
 }
 
 /// Maintains every view. Lives on one thread.
-pub struct Engine;
+pub struct Engine {
+    planner: Planner,
+    views: BTreeMap<RelationId, LiveView>,
+    /// Views that are not stepped, and why.
+    failed: BTreeMap<RelationId, Error>,
+    schedule: Schedule,
+    /// How views changed when the engine was opened.
+    opening: Vec<Delta>,
+    now: Timestamp,
+}
+
+/// A view with its operators.
+struct LiveView {
+    relation: Arc<Relation>,
+    dataflow: Dataflow,
+    explained: ExplainedNode,
+    /// The columns its inputs had when it was planned, by their version.
+    input_versions: BTreeMap<RelationId, u32>,
+}
+
+/// In which order views are stepped, and which ones a change concerns.
+#[derive(Default)]
+struct Schedule {
+    /// Every live view after the views it reads.
+    order: Vec<RelationId>,
+    /// By relation: the places in `order` of the views that read it.
+    readers: BTreeMap<RelationId, Vec<usize>>,
+    /// The places of views that change with time.
+    clocked: Vec<usize>,
+}
 
 impl Engine {
-    /// An engine for the views in `relations`. A view whose stored state is missing or belongs to another plan (after
-    /// an upgrade) is filled anew, in `txn`.
-    pub fn open(_planner: Planner, _relations: &Arc<Relations>, _txn: &mut Txn) -> Result<Self> {
-        todo!()
+    /// An engine for the views in `relations`. A view that failed before, or whose stored state is missing or belongs to
+    /// another plan (after an upgrade), is filled anew in `txn`, and so are the views over it; how their contents
+    /// changed by that is given by [`Engine::take_opening_deltas`]. A view that cannot be filled stays failed, which is
+    /// no error of `open`. Needs a sealed `txn`.
+    pub fn open(planner: Planner, relations: &Arc<Relations>, txn: &mut Txn) -> Result<Self> {
+        let mut engine = Self::empty(planner, Timestamp::default());
+        engine.attach_all(relations, txn, Repair::Fill)?;
+        Ok(engine)
     }
 
     /// Plans a view without creating it. Fails on SQL that DataFusion cannot plan, with its message.
-    pub fn plan(&self, _sql: &str, _search_schema: &str, _relations: &Arc<Relations>) -> Result<NewView> {
-        todo!()
+    pub fn plan(&self, sql: &str, search_schema: &str, relations: &Arc<Relations>) -> Result<NewView> {
+        let planned = plan_view(&self.planner, sql, search_schema, relations)?;
+        Ok(NewView {
+            columns: planned.columns,
+            key: planned.key,
+            inputs: planned.node.relations().into_iter().collect(),
+            explained: ExplainedNode::of(&planned.node),
+        })
     }
 
     /// Creates the operators of `view` (whose columns, key and inputs come from [`Engine::plan`]), fills their state and
@@ -57,36 +109,129 @@ impl Engine {
     /// content as its first delta. Needs a sealed `txn`; seals it as it goes. On failure `txn` must be discarded.
     pub fn create_view(
         &mut self,
-        _view: &Relation,
-        _relations: &Arc<Relations>,
-        _txn: &mut Txn,
+        view: &Relation,
+        relations: &Arc<Relations>,
+        txn: &mut Txn,
     ) -> Result<Delta> {
-        todo!()
+        let planned = self.replan(view, relations)?;
+        let inputs = planned.node.relations();
+        if let Some(failed) = inputs.iter().find(|id| self.failed.contains_key(id)) {
+            return Err(record::over_failed(relations, *failed));
+        }
+        let delta = self.fill(&Arc::new(view.clone()), &planned, relations, txn)?;
+        self.schedule = Schedule::of(&self.views);
+        Ok(delta)
     }
 
-    /// Forgets a view and releases its state.
-    pub fn drop_view(&mut self, _view: &Relation, _txn: &mut Txn) -> Result<()> {
-        todo!()
+    /// Forgets a view and releases its state. Arrangements that it made of the relations it reads stay: other views
+    /// may share them, and they go with the relation.
+    pub fn drop_view(&mut self, view: &Relation, txn: &mut Txn) -> Result<()> {
+        if let Some(record) = Record::read(view.id, txn)? {
+            record.release(txn)?;
+        }
+        txn.delete(record::key(view.id));
+        arrange::release_all(txn, view)?;
+        self.views.remove(&view.id);
+        self.failed.remove(&view.id);
+        self.schedule = Schedule::of(&self.views);
+        Ok(())
     }
 
     /// Throws away what was created or dropped since `txn` began: call it after the transaction was discarded, with the
-    /// relations and a reader as they are now.
-    pub fn reload(&mut self, _relations: &Arc<Relations>, _txn: &mut Txn) -> Result<()> {
-        todo!()
+    /// relations and a reader as they are now. Writes nothing that must be kept: this `txn` may be discarded too.
+    pub fn reload(&mut self, relations: &Arc<Relations>, txn: &mut Txn) -> Result<()> {
+        let opening = std::mem::take(&mut self.opening);
+        *self = Self::empty(self.planner.clone(), self.now);
+        self.opening = opening;
+        self.attach_all(relations, txn, Repair::Nothing)
     }
 
-    /// One step: changes of tables to changes of views.
-    pub fn step(&mut self, _input: &StepInput, _relations: &Arc<Relations>, _txn: &mut Txn) -> StepOutput {
-        todo!()
+    /// How views changed while the engine was opened: to be logged and published with the epoch `open` wrote to.
+    pub fn take_opening_deltas(&mut self) -> Vec<Delta> {
+        std::mem::take(&mut self.opening)
+    }
+
+    /// What `now()` gives until the next step; without it, the time of the last one. Asked by views that are created.
+    pub fn set_time(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// One step: changes of tables to changes of views. Never fails as a whole: a view that fails is rolled back and
+    /// left behind with the views over it, the others go on.
+    pub fn step(&mut self, input: &StepInput, relations: &Arc<Relations>, txn: &mut Txn) -> StepOutput {
+        self.now = input.now;
+        self.step_all(&input.deltas, relations, txn)
     }
 
     /// The plan of a view, with rungs.
-    pub fn explain(&self, _view: RelationId) -> Option<ExplainedNode> {
-        todo!()
+    pub fn explain(&self, view: RelationId) -> Option<ExplainedNode> {
+        self.views.get(&view).map(|view| view.explained.clone())
     }
 
     /// Why a view is not maintained any more, if so.
-    pub fn failure(&self, _view: RelationId) -> Option<&Error> {
-        todo!()
+    pub fn failure(&self, view: RelationId) -> Option<&Error> {
+        self.failed.get(&view)
     }
+
+    fn empty(planner: Planner, now: Timestamp) -> Self {
+        Self {
+            planner,
+            views: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            schedule: Schedule::default(),
+            opening: Vec::new(),
+            now,
+        }
+    }
+}
+
+/// What makes `relation` a view.
+fn definition(relation: &Relation) -> Result<&View> {
+    relation
+        .as_view()
+        .ok_or_else(|| Error::internal(format!("\"{}\" is not a view", relation.name)))
+}
+
+impl Schedule {
+    fn of(views: &BTreeMap<RelationId, LiveView>) -> Self {
+        let order = after_inputs(views.keys().copied(), &|id| {
+            views.get(&id).map(|view| view.dataflow.inputs().clone())
+        });
+        let mut readers: BTreeMap<RelationId, Vec<usize>> = BTreeMap::new();
+        let mut clocked = Vec::new();
+        for (place, id) in order.iter().enumerate() {
+            for input in views[id].dataflow.inputs() {
+                readers.entry(*input).or_default().push(place);
+            }
+            clocked.extend(views[id].dataflow.follows_clock().then_some(place));
+        }
+        Self {
+            order,
+            readers,
+            clocked,
+        }
+    }
+}
+
+/// `ids`, each after the ones it reads; `inputs` gives those, or None for what is no view. Otherwise by id.
+fn after_inputs(
+    ids: impl Iterator<Item = RelationId>,
+    inputs: &dyn Fn(RelationId) -> Option<BTreeSet<RelationId>>,
+) -> Vec<RelationId> {
+    fn visit(
+        id: RelationId,
+        inputs: &dyn Fn(RelationId) -> Option<BTreeSet<RelationId>>,
+        seen: &mut BTreeSet<RelationId>,
+        order: &mut Vec<RelationId>,
+    ) {
+        if let Some(below) = inputs(id)
+            && seen.insert(id)
+        {
+            below.into_iter().for_each(|id| visit(id, inputs, seen, order));
+            order.push(id);
+        }
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    ids.for_each(|id| visit(id, inputs, &mut seen, &mut order));
+    order
 }

@@ -1,4 +1,7 @@
-//! What `EXPLAIN VIEW` tells.
+//! What `EXPLAIN VIEW` tells: a view's plan, and how each part of it is kept true at what cost.
+
+use crate::plan::{JoinPlan, Kind, Node};
+use std::fmt;
 
 /// How a node is kept true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -7,6 +10,15 @@ pub enum Rung {
     Incremental,
     /// R2: computed again and compared.
     Recompute,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Incremental => "incremental",
+            Self::Recompute => "recompute",
+        })
+    }
 }
 
 /// A node of a view's plan.
@@ -22,4 +34,99 @@ pub struct ExplainedNode {
     pub note: String,
     /// Its inputs.
     pub inputs: Vec<ExplainedNode>,
+}
+
+impl ExplainedNode {
+    /// The highest rung of the plan: `Incremental` only if every node is.
+    pub fn worst_rung(&self) -> Rung {
+        let below = self.inputs.iter().map(Self::worst_rung).max();
+        below.map_or(self.rung, |rung| rung.max(self.rung))
+    }
+
+    /// Every node with its depth, the view's output first.
+    pub fn flattened(&self) -> Vec<(usize, &Self)> {
+        let below = self.inputs.iter().flat_map(Self::flattened);
+        let deeper = below.map(|(depth, node)| (depth + 1, node));
+        std::iter::once((0, self)).chain(deeper).collect()
+    }
+
+    pub(crate) fn of(node: &Node) -> Self {
+        let (operator, cost, note) = match &node.kind {
+            Kind::Source(relation) => (format!("Relation {}", relation.name), "O(Δ)", String::new()),
+            Kind::FilterProject(stages) => {
+                let texts: Vec<&str> = stages
+                    .iter()
+                    .map(|(_, text)| text.as_str())
+                    .filter(|text| !text.is_empty())
+                    .collect();
+                (
+                    format!("FilterProject {}", texts.join(" ")),
+                    "O(Δ)",
+                    String::new(),
+                )
+            }
+            Kind::Join(plan) => explain_join(node, plan),
+            Kind::Union => ("UnionAll".to_owned(), "O(Δ)", String::new()),
+            Kind::Distinct => ("Distinct".to_owned(), "O(Δ)", "state: a count per row".to_owned()),
+            Kind::Aggregate(_, text) => (
+                format!("Aggregate {text}"),
+                "O(Δ log n)",
+                "state: per group".to_owned(),
+            ),
+            Kind::Recompute(plan) => (
+                plan.text.clone(),
+                if node.inputs.is_empty() { "once" } else { "O(n)" },
+                format!("reason: {}", plan.reason),
+            ),
+        };
+        Self {
+            operator,
+            rung: match node.kind {
+                Kind::Recompute(_) => Rung::Recompute,
+                _ => Rung::Incremental,
+            },
+            cost: cost.to_owned(),
+            note,
+            inputs: node.inputs.iter().map(Self::of).collect(),
+        }
+    }
+}
+
+fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) {
+    let side = |place: usize, key: &[usize]| {
+        let input = &node.inputs[place];
+        let names: Vec<&str> = key
+            .iter()
+            .map(|column| input.schema.field(*column).name().as_str())
+            .collect();
+        match input.as_source() {
+            Some(relation) if key.is_empty() => format!("{} shared", relation.name),
+            None if key.is_empty() => "own".to_owned(),
+            Some(relation) => format!("{}({}) shared", relation.name, names.join(", ")),
+            None => format!("own by ({})", names.join(", ")),
+        }
+    };
+    let note = format!("state: {}, {}", side(0, &plan.left_key), side(1, &plan.right_key));
+    match plan.text.as_str() {
+        "" => ("CrossJoin".to_owned(), "O(Δ · other side)", note),
+        text => (format!("Join on[{text}]"), "O(Δ · matches)", note),
+    }
+}
+
+impl fmt::Display for ExplainedNode {
+    /// A tree, the output first, one line per node.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, node) in self.flattened() {
+            let indent = match depth {
+                0 => String::new(),
+                _ => format!("{}└ ", "  ".repeat(depth - 1)),
+            };
+            write!(f, "{indent}{}  {}  {}", node.operator, node.rung, node.cost)?;
+            if !node.note.is_empty() {
+                write!(f, "  {}", node.note)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,13 @@
 //! Keeps views true: SQL in, deltas out.
 //!
 //! Synchronous and deterministic: the same batches give the same deltas, byte for byte. No clock, no network, no protobuf.
+//!
+//! ```text
+//! SQL ── plan ──► Node tree ── dataflow ──► operators over a transaction
+//!        (pure)   (explain, fingerprint)    (step: deltas in, delta out; hydrate: present content in, all out)
+//! ```
 
+mod dataflow;
 mod engine;
 mod explain;
 mod operator;

@@ -3,10 +3,17 @@
 pub(crate) mod aggregate;
 pub(crate) mod distinct;
 pub(crate) mod evaluate;
+pub(crate) mod filter_project;
+pub(crate) mod join;
+pub(crate) mod recompute;
 pub(crate) mod tally;
+pub(crate) mod union;
 
 use viewfeed_change::{Batch, Result};
 use viewfeed_store::Txn;
+
+/// The most rows of a batch when a whole collection is read.
+pub(crate) const CHUNK_ROWS: usize = 8192;
 
 /// A node that turns changes of its inputs into changes of its output.
 ///

@@ -1,1 +1,215 @@
-//! DataFusion's logical plan to our own small operators.
+//! Our own small plan: what DataFusion's optimised logical plan becomes before it is operators. A tree of nodes, each a
+//! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
+//!
+//! `lower` walks DataFusion's plan, `join`, `aggregate` and `recompute` lower what their names say, `facts` follows
+//! keys and meanings of columns through it, `fingerprint` names the state of a node.
+
+mod aggregate;
+mod expression;
+mod facts;
+mod fingerprint;
+mod join;
+mod lower;
+mod recompute;
+mod view;
+
+pub(crate) use facts::Facts;
+pub(crate) use fingerprint::{StateName, fingerprint, state_names};
+pub(crate) use lower::Lowering;
+pub(crate) use view::{PlannedView, plan_view, replan_view};
+
+use crate::operator::aggregate::AggregateSpec;
+use crate::operator::filter_project::Stage;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::logical_expr::LogicalPlan;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use viewfeed_change::row::plain_type;
+use viewfeed_change::{Error, LogicalType, Relation, RelationId};
+
+/// A collection: how it follows from its inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// What it does.
+    pub(crate) kind: Kind,
+    /// Its inputs.
+    pub(crate) inputs: Vec<Node>,
+    /// The columns of its rows, of plain types.
+    pub(crate) schema: SchemaRef,
+    /// What is known about its rows.
+    pub(crate) facts: Facts,
+}
+
+/// What a node does.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// The rows of a table or another view.
+    Source(Arc<Relation>),
+    /// Filters, projections and casts, one after another, with what each is called when shown.
+    FilterProject(Vec<(Stage, String)>),
+    /// Pairs of rows with equal keys.
+    Join(JoinPlan),
+    /// All rows of all inputs.
+    Union,
+    /// Every row once.
+    Distinct,
+    /// One row per group; with its text.
+    Aggregate(AggregateSpec, String),
+    /// Computed again and compared.
+    Recompute(Box<RecomputePlan>),
+}
+
+/// An inner equi-join; input 0 is the left side. Its rows are the left columns, then the right ones.
+#[derive(Clone, Debug)]
+pub(crate) struct JoinPlan {
+    /// The key columns of the left side.
+    pub(crate) left_key: Vec<usize>,
+    /// The key columns of the right side, in the same order.
+    pub(crate) right_key: Vec<usize>,
+    /// Whether NULL joins NULL.
+    pub(crate) null_equal: bool,
+    /// How it is written.
+    pub(crate) text: String,
+}
+
+/// A part of DataFusion's plan that is computed again when an input changed.
+#[derive(Clone, Debug)]
+pub(crate) struct RecomputePlan {
+    /// What is executed; scans the inputs by the ids of `scans`.
+    pub(crate) plan: LogicalPlan,
+    /// The id by which `plan` scans each input: the relation's own for a source, else a made-up one.
+    pub(crate) scans: Vec<RelationId>,
+    /// The operator, as shown.
+    pub(crate) text: String,
+    /// Why it is not incremental.
+    pub(crate) reason: String,
+    /// Whether it depends on the time, and so must be computed again as time passes.
+    pub(crate) follows_clock: bool,
+}
+
+impl Node {
+    /// The rows of a relation.
+    pub(crate) fn source(relation: &Arc<Relation>) -> Self {
+        Self {
+            schema: relation.schema(),
+            facts: Facts::of_relation(relation),
+            kind: Kind::Source(relation.clone()),
+            inputs: Vec::new(),
+        }
+    }
+
+    /// The relation, if this is nothing but its rows.
+    pub(crate) fn as_source(&self) -> Option<&Arc<Relation>> {
+        match &self.kind {
+            Kind::Source(relation) => Some(relation),
+            _ => None,
+        }
+    }
+
+    /// Every relation below, by id.
+    pub(crate) fn relations(&self) -> BTreeSet<RelationId> {
+        let mut found: BTreeSet<RelationId> = self.inputs.iter().flat_map(Self::relations).collect();
+        found.extend(self.as_source().map(|relation| relation.id));
+        found
+    }
+
+    /// The columns that flow out of the last stage: not yet made plain.
+    fn flowing(&self) -> SchemaRef {
+        match &self.kind {
+            Kind::FilterProject(stages) => {
+                let schema = stages.iter().rev().find_map(|(stage, _)| stage.schema());
+                schema.unwrap_or_else(|| self.inputs[0].schema.clone())
+            }
+            _ => self.schema.clone(),
+        }
+    }
+
+    /// This node with `stage` on top, fused with stages that are there already.
+    fn staged(mut self, stage: Stage, text: String, facts: Facts) -> Self {
+        let stage = match (&mut self.kind, stage) {
+            (Kind::FilterProject(stages), Stage::Columns(columns, schema)) => match stages.pop() {
+                Some((Stage::Columns(below, _), _)) => {
+                    Stage::Columns(columns.iter().map(|column| below[*column]).collect(), schema)
+                }
+                other => {
+                    stages.extend(other);
+                    Stage::Columns(columns, schema)
+                }
+            },
+            (_, stage) => stage,
+        };
+        if !matches!(self.kind, Kind::FilterProject(_)) {
+            self = Self {
+                schema: self.schema.clone(),
+                facts: self.facts.clone(),
+                kind: Kind::FilterProject(Vec::new()),
+                inputs: vec![self],
+            };
+        }
+        if let Kind::FilterProject(stages) = &mut self.kind {
+            stages.push((stage, text));
+        }
+        self.schema = plain_schema(self.flowing().fields().iter().map(|field| field.as_ref()));
+        self.facts = facts;
+        self.facts
+            .meaning
+            .resize(self.schema.fields().len(), LogicalType::Plain);
+        self
+    }
+
+    /// This node with columns of exactly the types of `schema`, which expressions over it are made for.
+    fn cast_to(self, schema: &DFSchema) -> Self {
+        let flowing = self.flowing();
+        let same = |(ours, theirs): (&Arc<Field>, &Arc<Field>)| ours.data_type() == theirs.data_type();
+        if schema.fields().is_empty() || flowing.fields().iter().zip(schema.fields()).all(same) {
+            return self;
+        }
+        let facts = self.facts.clone();
+        let wanted = nullable_schema(schema.fields().iter().map(|field| field.as_ref()));
+        self.staged(Stage::Cast(wanted), String::new(), facts)
+    }
+
+    /// The columns at `columns`, in that order.
+    fn select(self, columns: Vec<usize>) -> Self {
+        let flowing = self.flowing();
+        if columns.iter().copied().eq(0..flowing.fields().len()) {
+            return self;
+        }
+        let schema = nullable_schema(columns.iter().map(|column| flowing.field(*column)));
+        let origins: Vec<Option<usize>> = columns.iter().copied().map(Some).collect();
+        let facts = self.facts.select(&origins);
+        let names: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let text = format!("columns[{}]", names.join(", "));
+        self.staged(Stage::Columns(columns, schema), text, facts)
+    }
+}
+
+/// The name of the column that stands in for none: a collection of rows without columns still has rows to count.
+const NO_COLUMNS: &str = "_";
+
+/// Columns of plain types that may all be NULL: what flows between nodes. DataFusion's promises about NULL are not
+/// relied on. Never without a column.
+fn plain_schema<'a>(fields: impl Iterator<Item = &'a Field>) -> SchemaRef {
+    let plain = |field: &Field| Field::new(field.name(), plain_type(field.data_type()), true);
+    let mut fields: Vec<Field> = fields.map(plain).collect();
+    if fields.is_empty() {
+        fields.push(Field::new(NO_COLUMNS, DataType::Boolean, true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The same columns, all of which may be NULL.
+fn nullable_schema<'a>(fields: impl Iterator<Item = &'a Field>) -> SchemaRef {
+    let nullable = |field: &Field| Field::new(field.name(), field.data_type().clone(), true);
+    Arc::new(Schema::new(fields.map(nullable).collect::<Vec<_>>()))
+}
+
+/// What DataFusion said while a view was planned.
+fn planning(error: DataFusionError) -> Error {
+    Error::invalid("PLANNING", "the query cannot be planned").because(error)
+}

@@ -1,0 +1,245 @@
+//! A view's operators, wired: built from its plan over the state in a transaction, stepped by deltas, filled from the
+//! present content of the relations it reads.
+
+use crate::operator::aggregate::Aggregate;
+use crate::operator::distinct::Distinct;
+use crate::operator::filter_project::FilterProject;
+use crate::operator::join::{Join, Side};
+use crate::operator::recompute::{Recompute, RecomputeInput};
+use crate::operator::union::Union;
+use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
+use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, StateName, state_names};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use viewfeed_change::{Batch, ColumnPath, Relation, RelationId, Result, Timestamp};
+use viewfeed_query::Planner;
+use viewfeed_store::arrange::{self, Arrangement};
+use viewfeed_store::{Txn, keys};
+
+/// The operators of one view, inputs before outputs; the last one gives the view's rows.
+pub(crate) struct Dataflow {
+    steps: Vec<Step>,
+    inputs: BTreeSet<RelationId>,
+    follows_clock: bool,
+}
+
+struct Step {
+    work: Work,
+    /// The places of its inputs among the steps.
+    inputs: Vec<usize>,
+}
+
+enum Work {
+    Source(Arc<Relation>),
+    Operator(Box<dyn Operator>),
+    Recompute(Box<Recompute>),
+}
+
+/// The names of every state of `view` with this plan.
+pub(crate) fn states(view: RelationId, node: &Node) -> Vec<StateName> {
+    fn walk(view: RelationId, path: &str, node: &Node, names: &mut Vec<StateName>) {
+        names.extend(state_names(view, path, node));
+        for (i, input) in node.inputs.iter().enumerate() {
+            walk(view, &format!("{path}.{i}"), input, names);
+        }
+    }
+    let mut names = Vec::new();
+    walk(view, "", node, &mut names);
+    names
+}
+
+impl Dataflow {
+    /// The operators for `node` of `view`. Makes the states and shared arrangements that are missing: after that, the
+    /// transaction must be sealed before they can be read.
+    pub(crate) fn build(planner: &Planner, view: RelationId, node: &Node, txn: &mut Txn) -> Result<Self> {
+        let mut builder = Builder {
+            planner,
+            view,
+            txn,
+            steps: Vec::new(),
+        };
+        builder.add("", node)?;
+        let steps = builder.steps;
+        let clocked = |step: &Step| matches!(&step.work, Work::Recompute(part) if part.clock.is_some());
+        Ok(Self {
+            follows_clock: steps.iter().any(clocked),
+            inputs: node.relations(),
+            steps,
+        })
+    }
+
+    /// The relations it reads.
+    pub(crate) fn inputs(&self) -> &BTreeSet<RelationId> {
+        &self.inputs
+    }
+
+    /// Whether it must be stepped as time passes, also if nothing changed.
+    pub(crate) fn follows_clock(&self) -> bool {
+        self.follows_clock
+    }
+
+    /// The change of the view that follows from the changes of relations; not consolidated.
+    pub(crate) fn step(
+        &self,
+        deltas: &BTreeMap<RelationId, Batch>,
+        now: Timestamp,
+        txn: &mut Txn,
+    ) -> Result<Option<Batch>> {
+        let mut changes: Vec<Option<Batch>> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let inputs: Vec<Option<&Batch>> = step.inputs.iter().map(|i| changes[*i].as_ref()).collect();
+            let touched = inputs.iter().any(Option::is_some);
+            let change = match &step.work {
+                Work::Source(relation) => deltas.get(&relation.id).cloned(),
+                Work::Operator(operator) if touched => operator.step(&inputs, txn)?,
+                Work::Recompute(part) if touched || part.is_due(now, txn)? => part.step(&inputs, now, txn)?,
+                Work::Operator(_) | Work::Recompute(_) => None,
+            };
+            changes.push(change.filter(|batch| !batch.is_empty()));
+        }
+        Ok(changes.pop().flatten())
+    }
+
+    /// Fills the states, which must be empty, from the content of the relations in `txn.before()`, and hands over the
+    /// view's rows. Seals as it goes.
+    pub(crate) fn hydrate(&self, now: Timestamp, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
+        self.collect(self.steps.len() - 1, now, txn, output)
+    }
+
+    fn collect(&self, place: usize, now: Timestamp, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
+        let step = &self.steps[place];
+        let inputs: Vec<Box<Collect<'_>>> = step
+            .inputs
+            .iter()
+            .map(|input| -> Box<Collect<'_>> {
+                Box::new(move |txn, output| self.collect(*input, now, txn, output))
+            })
+            .collect();
+        let inputs: Vec<&Collect<'_>> = inputs.iter().map(AsRef::as_ref).collect();
+        match &step.work {
+            Work::Source(relation) => content(relation, txn, output),
+            Work::Operator(operator) => operator.hydrate(&inputs, txn, output),
+            Work::Recompute(part) => part.hydrate(&inputs, now, txn, output),
+        }
+    }
+}
+
+/// Hands over the rows of `relation` in `txn.before()`.
+pub(crate) fn content(relation: &Relation, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
+    let before = txn.before();
+    arrange::primary(&before, relation)?.scan(&before, &[], CHUNK_ROWS, &mut |batch| {
+        output(txn, batch)?;
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+struct Builder<'a> {
+    planner: &'a Planner,
+    view: RelationId,
+    txn: &'a mut Txn,
+    steps: Vec<Step>,
+}
+
+impl Builder<'_> {
+    /// Adds `node`, which stands at `path`, after everything below it; gives its place.
+    fn add(&mut self, path: &str, node: &Node) -> Result<usize> {
+        let inputs = node
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| self.add(&format!("{path}.{i}"), input))
+            .collect::<Result<Vec<_>>>()?;
+        let mut names = state_names(self.view, path, node).into_iter();
+        let work = match &node.kind {
+            Kind::Source(relation) => Work::Source(relation.clone()),
+            Kind::FilterProject(stages) => {
+                let stages = stages.iter().map(|(stage, _)| stage.clone()).collect();
+                Work::operator(FilterProject::new(stages, node.schema.clone()))
+            }
+            Kind::Union => Work::operator(Union::new(node.schema.clone())),
+            Kind::Join(plan) => Work::operator(self.join(node, plan, &mut names)?),
+            Kind::Distinct => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                Work::operator(Distinct::new(node.schema.clone(), state)?)
+            }
+            Kind::Aggregate(spec, _) => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                Work::operator(Aggregate::new(spec.clone(), state)?)
+            }
+            Kind::Recompute(plan) => Work::Recompute(Box::new(self.recompute(node, plan, &mut names)?)),
+        };
+        self.steps.push(Step { work, inputs });
+        Ok(self.steps.len() - 1)
+    }
+
+    fn join(
+        &mut self,
+        node: &Node,
+        plan: &JoinPlan,
+        names: &mut dyn Iterator<Item = StateName>,
+    ) -> Result<Join> {
+        let mut side = |input: &Node, key: &[usize]| {
+            let arrangement = self.arranged(input, key, names)?;
+            Side::new(&input.schema, key, arrangement, input.as_source().is_none())
+        };
+        let left = side(&node.inputs[0], &plan.left_key)?;
+        let right = side(&node.inputs[1], &plan.right_key)?;
+        Ok(Join::new(left, right, plan.null_equal, node.schema.clone()))
+    }
+
+    fn recompute(
+        &mut self,
+        node: &Node,
+        plan: &RecomputePlan,
+        names: &mut dyn Iterator<Item = StateName>,
+    ) -> Result<Recompute> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for (input, scan) in node.inputs.iter().zip(&plan.scans) {
+            inputs.push(RecomputeInput {
+                scan: *scan,
+                arrangement: self.arranged(input, &[], names)?,
+                own: input.as_source().is_none(),
+                schema: input.schema.clone(),
+            });
+        }
+        let (output, _) = arrange::ensure_named(self.txn, &next(names), &node.schema, &[])?;
+        let clock = match plan.follows_clock {
+            true => Some(keys::operator_prefix(keys::allocate(self.txn, &next(names))?.0)),
+            false => None,
+        };
+        Ok(Recompute {
+            planner: self.planner.clone(),
+            plan: plan.plan.clone(),
+            inputs,
+            output,
+            schema: node.schema.clone(),
+            clock,
+        })
+    }
+
+    /// The rows of `input` by `key`: a relation's own arrangement (its primary one for no key), or one of our own.
+    fn arranged(
+        &mut self,
+        input: &Node,
+        key: &[usize],
+        names: &mut dyn Iterator<Item = StateName>,
+    ) -> Result<Arc<dyn Arrangement>> {
+        let paths: Vec<ColumnPath> = key.iter().copied().map(ColumnPath::from).collect();
+        match input.as_source() {
+            Some(relation) if key.is_empty() => arrange::primary(&self.txn.now(), relation),
+            Some(relation) => arrange::ensure(self.txn, relation, &paths),
+            None => Ok(arrange::ensure_named(self.txn, &next(names), &input.schema, &paths)?.0),
+        }
+    }
+}
+
+impl Work {
+    fn operator(operator: impl Operator + 'static) -> Self {
+        Self::Operator(Box::new(operator))
+    }
+}
+
+fn next(names: &mut dyn Iterator<Item = StateName>) -> StateName {
+    names.next().expect("state_names names every state of a node")
+}

@@ -1,0 +1,93 @@
+//! Filling a view from the present content of what it reads: when it is created, and when its state is of no use.
+
+use super::record::Record;
+use super::{Engine, LiveView, definition};
+use crate::ExplainedNode;
+use crate::dataflow::{Dataflow, content};
+use crate::plan::{Node, PlannedView, replan_view};
+use std::sync::Arc;
+use viewfeed_change::row::conform;
+use viewfeed_change::{Batch, Delta, Relation, RelationId, Relations, Result};
+use viewfeed_store::{Txn, arrange};
+
+impl Engine {
+    /// The plan of a view whose columns are given.
+    pub(super) fn replan(&self, view: &Relation, relations: &Arc<Relations>) -> Result<PlannedView> {
+        replan_view(&self.planner, view, definition(view)?, relations)
+    }
+
+    /// Fills `view`, whether it has content already or not; gives how its content changed. Seals `txn` as it goes. On
+    /// failure the view's content is what it was, its state of no use.
+    pub(super) fn fill(
+        &mut self,
+        view: &Arc<Relation>,
+        planned: &PlannedView,
+        relations: &Relations,
+        txn: &mut Txn,
+    ) -> Result<Delta> {
+        if let Some(old) = Record::read(view.id, txn)? {
+            old.release(txn)?;
+        }
+        let record = Record::of(view.id, &planned.node);
+        record.release(txn)?;
+        record.write(view.id, txn)?;
+        arrange::ensure(txn, view, &view.key_paths())?;
+        let dataflow = Dataflow::build(&self.planner, view.id, &planned.node, txn)?;
+        txn.seal();
+        let batch = self.difference(view, &dataflow, txn)?;
+        stage_all(view, &batch, txn)?;
+        txn.seal();
+        self.views
+            .insert(view.id, LiveView::new(view, dataflow, &planned.node, relations));
+        self.failed.remove(&view.id);
+        Ok(Delta {
+            relation: view.id,
+            batch,
+        })
+    }
+
+    /// What must be added to the stored content of `view` to make it what its inputs say.
+    fn difference(&self, view: &Relation, dataflow: &Dataflow, txn: &mut Txn) -> Result<Batch> {
+        let mut parts = Vec::new();
+        dataflow.hydrate(self.now, txn, &mut |_, batch| {
+            parts.push(conformed(batch, view)?);
+            Ok(())
+        })?;
+        content(view, txn, &mut |_, batch| {
+            parts.push(batch.negate());
+            Ok(())
+        })?;
+        Batch::concat(&view.schema(), &parts)?.consolidate()
+    }
+}
+
+impl LiveView {
+    pub(super) fn new(
+        relation: &Arc<Relation>,
+        dataflow: Dataflow,
+        node: &Node,
+        relations: &Relations,
+    ) -> Self {
+        let version = |id: &RelationId| Some((*id, relations.get(*id)?.schema_version));
+        Self {
+            relation: relation.clone(),
+            input_versions: dataflow.inputs().iter().filter_map(version).collect(),
+            dataflow,
+            explained: ExplainedNode::of(node),
+        }
+    }
+}
+
+/// Rows of a view's plan as rows of the view.
+pub(super) fn conformed(batch: Batch, view: &Relation) -> Result<Batch> {
+    let (rows, weights) = batch.into_parts();
+    Batch::new(conform(&rows, &view.schema())?, weights)
+}
+
+/// Stages a change of `view` into all its arrangements, also those made in this transaction.
+pub(super) fn stage_all(view: &Relation, delta: &Batch, txn: &mut Txn) -> Result<()> {
+    let arrangements = arrange::all(&txn.now(), view)?;
+    arrangements
+        .iter()
+        .try_for_each(|arrangement| arrangement.stage(txn, delta))
+}

@@ -1,0 +1,192 @@
+//! Walks DataFusion's plan and lowers node by node. What has no incremental operator becomes a recomputed node of the
+//! smallest possible part of the plan, so nothing DataFusion can run is refused.
+
+use super::expression::{Unsupported, text, texts};
+use super::{Facts, Kind, Node, nullable_schema, plain_schema, planning};
+use crate::operator::filter_project::Stage;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Union};
+use std::sync::Arc;
+use viewfeed_change::Result;
+use viewfeed_query::{Planner, relation_of};
+
+/// Lowers one view's plan.
+pub(crate) struct Lowering<'a> {
+    pub(super) planner: &'a Planner,
+}
+
+/// A lowered node, or why there is none.
+pub(super) type Attempt = std::result::Result<Node, Unsupported>;
+
+impl<'a> Lowering<'a> {
+    /// With expressions compiled by `planner`.
+    pub(crate) fn new(planner: &'a Planner) -> Self {
+        Self { planner }
+    }
+
+    /// The node that keeps the rows of `plan`. The order of rows is not part of them.
+    pub(crate) fn lower(&self, plan: &LogicalPlan) -> Result<Node> {
+        match self.attempt(plan)? {
+            Ok(node) => Ok(node),
+            Err(reason) => self.recompute(plan, reason),
+        }
+    }
+
+    fn attempt(&self, plan: &LogicalPlan) -> Result<Attempt> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input).map(Ok),
+            LogicalPlan::Repartition(repartition) => self.lower(&repartition.input).map(Ok),
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input).map(Ok),
+            LogicalPlan::Filter(filter) => {
+                if let Err(reason) = self.compile(&filter.predicate, filter.input.schema()) {
+                    return Ok(Err(reason));
+                }
+                let input = self.lower(&filter.input)?;
+                Ok(self.filter(input, &filter.predicate, filter.input.schema()))
+            }
+            LogicalPlan::Projection(projection) => {
+                let schema = projection.input.schema();
+                if let Err(reason) = self.compile_all(&projection.expr, schema) {
+                    return Ok(Err(reason));
+                }
+                let input = self.lower(&projection.input)?;
+                Ok(self.project(input, &projection.expr, schema, &projection.schema))
+            }
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Union(union) => self.union(union).map(Ok),
+            LogicalPlan::Distinct(Distinct::All(input)) => Ok(Ok(distinct(self.lower(input)?))),
+            other => Ok(Err(reason_of(other).to_owned())),
+        }
+    }
+
+    fn scan(&self, scan: &TableScan) -> Result<Attempt> {
+        let Some(relation) = relation_of(scan) else {
+            return Ok(Err("a table that is not a relation".to_owned()));
+        };
+        if scan.fetch.is_some() {
+            return Ok(Err("a limit".to_owned()));
+        }
+        let mut node = Node::source(&relation);
+        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &relation.schema())
+            .map_err(planning)?;
+        for predicate in &scan.filters {
+            node = match self.filter(node, predicate, &full) {
+                Ok(node) => node,
+                Err(reason) => return Ok(Err(reason)),
+            };
+        }
+        Ok(Ok(match &scan.projection {
+            Some(columns) => node.select(columns.clone()),
+            None => node,
+        }))
+    }
+
+    /// The rows of `input` for which `predicate` over `schema` is true.
+    pub(super) fn filter(&self, input: Node, predicate: &Expr, schema: &DFSchema) -> Attempt {
+        let predicate_text = format!("filter[{}]", text(predicate));
+        let predicate = self.compile(predicate, schema)?;
+        let input = input.cast_to(schema);
+        let facts = input.facts.clone();
+        Ok(input.staged(Stage::Filter(predicate), predicate_text, facts))
+    }
+
+    /// One row for each of `input`, made of `exprs` over `schema`, typed as in `output`.
+    pub(super) fn project(
+        &self,
+        input: Node,
+        exprs: &[Expr],
+        schema: &DFSchema,
+        output: &DFSchema,
+    ) -> Attempt {
+        let origins: Vec<Option<usize>> = exprs.iter().map(|expr| origin(expr, schema)).collect();
+        if let Some(columns) = origins.iter().copied().collect::<Option<Vec<usize>>>() {
+            return Ok(renamed(input.select(columns), output));
+        }
+        let compiled = self.compile_all(exprs, schema)?;
+        let input = input.cast_to(schema);
+        let facts = input.facts.select(&origins);
+        let output = nullable_schema(output.fields().iter().map(|field| field.as_ref()));
+        let text = format!("project[{}]", texts(exprs));
+        Ok(input.staged(Stage::Compute(compiled, output), text, facts))
+    }
+
+    pub(super) fn compile_all(
+        &self,
+        exprs: &[Expr],
+        schema: &DFSchema,
+    ) -> std::result::Result<Vec<Arc<dyn datafusion::physical_expr::PhysicalExpr>>, Unsupported> {
+        exprs.iter().map(|expr| self.compile(expr, schema)).collect()
+    }
+
+    fn union(&self, union: &Union) -> Result<Node> {
+        let inputs = union
+            .inputs
+            .iter()
+            .map(|input| Ok(self.lower(input)?.cast_to(&union.schema)))
+            .collect::<Result<Vec<_>>>()?;
+        let schema = plain_schema(union.schema.fields().iter().map(|field| field.as_ref()));
+        Ok(Node {
+            kind: Kind::Union,
+            facts: Facts::unknown(schema.fields().len()),
+            inputs,
+            schema,
+        })
+    }
+}
+
+/// Every row of `input` once. Rows with a key are that already.
+pub(super) fn distinct(input: Node) -> Node {
+    if input.facts.key.is_some() {
+        return input;
+    }
+    Node {
+        schema: input.schema.clone(),
+        facts: Facts {
+            key: Some((0..input.schema.fields().len()).collect()),
+            ..input.facts.clone()
+        },
+        kind: Kind::Distinct,
+        inputs: vec![input],
+    }
+}
+
+/// `node` with the column names of `output`; only names differ.
+fn renamed(mut node: Node, output: &DFSchema) -> Node {
+    if node.as_source().is_none() && !output.fields().is_empty() {
+        node.schema = plain_schema(
+            node.schema
+                .fields()
+                .iter()
+                .zip(output.fields())
+                .map(|(ours, theirs)| ours.as_ref().clone().with_name(theirs.name()))
+                .collect::<Vec<_>>()
+                .iter(),
+        );
+    }
+    node
+}
+
+/// The column of `schema` that `expr` is a copy of.
+pub(super) fn origin(expr: &Expr, schema: &DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Alias(alias) => origin(&alias.expr, schema),
+        Expr::Column(column) => schema.maybe_index_of_column(column),
+        _ => None,
+    }
+}
+
+/// Why there is no incremental operator for this kind of node.
+fn reason_of(plan: &LogicalPlan) -> &'static str {
+    match plan {
+        LogicalPlan::Window(_) => "a window function",
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => "which rows a limit keeps depends on all of them",
+        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => "a constant",
+        LogicalPlan::Distinct(_) => "DISTINCT ON",
+        LogicalPlan::Unnest(_) => "unnest",
+        LogicalPlan::RecursiveQuery(_) => "a recursive query",
+        LogicalPlan::Subquery(_) => "a correlated subquery",
+        _ => "no incremental operator for it yet",
+    }
+}

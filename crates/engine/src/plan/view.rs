@@ -1,0 +1,84 @@
+//! A view's SQL to its plan and output columns.
+
+use super::{Lowering, Node};
+use arrow::datatypes::Field;
+use datafusion::logical_expr::LogicalPlan;
+use std::sync::Arc;
+use viewfeed_change::row::{RowCodec, plain_type};
+use viewfeed_change::{Column, Error, ErrorKind, Relation, Relations, Result, View};
+use viewfeed_query::{Planner, Purpose};
+
+/// A view's plan.
+pub(crate) struct PlannedView {
+    /// How its rows are kept.
+    pub(crate) node: Node,
+    /// Its output columns.
+    pub(crate) columns: Vec<Column>,
+    /// The columns that make a row unique; empty if unknown.
+    pub(crate) key: Vec<usize>,
+}
+
+/// Plans `sql` as a new view.
+pub(crate) fn plan_view(
+    planner: &Planner,
+    sql: &str,
+    search_schema: &str,
+    relations: &Arc<Relations>,
+) -> Result<PlannedView> {
+    let plan = planner.plan_sql(sql, relations, search_schema, Purpose::View)?;
+    let node = Lowering::new(planner).lower(&plan)?;
+    let columns = columns(&plan, &node)?;
+    // a key without columns (at most one row) is the same as none to who stores the rows
+    let key = node.facts.key.clone().unwrap_or_default();
+    Ok(PlannedView { node, columns, key })
+}
+
+/// Plans an existing view again. `SELECT *` may have got more columns since it was created: it keeps those it had.
+pub(crate) fn replan_view(
+    planner: &Planner,
+    relation: &Relation,
+    view: &View,
+    relations: &Arc<Relations>,
+) -> Result<PlannedView> {
+    let planned = plan_view(planner, &view.sql, &view.search_schema, relations)?;
+    if same_columns(&planned.columns, &relation.columns) {
+        return Ok(planned);
+    }
+    let quoted = |column: &Column| format!("\"{}\"", column.name.replace('"', "\"\""));
+    let names: Vec<String> = relation.columns.iter().map(quoted).collect();
+    let sql = format!("SELECT {} FROM ({}) AS v", names.join(", "), view.sql);
+    plan_view(planner, &sql, &view.search_schema, relations)
+        .ok()
+        .filter(|planned| same_columns(&planned.columns, &relation.columns))
+        .ok_or_else(|| {
+            let message = format!(
+                "the columns of view \"{}\" are not what they were when it was created",
+                relation.name
+            );
+            Error::new(ErrorKind::Precondition, "VIEW_CHANGED", message)
+                .hint("a relation it reads was changed: create the view anew")
+        })
+}
+
+fn same_columns(ours: &[Column], theirs: &[Column]) -> bool {
+    let same = |(a, b): (&Column, &Column)| a.name == b.name && a.data_type == b.data_type;
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
+}
+
+/// The output columns: those of DataFusion's plan, of plain types. The planner has made sure their names differ.
+fn columns(plan: &LogicalPlan, node: &Node) -> Result<Vec<Column>> {
+    let fields = plan.schema().fields();
+    if fields.is_empty() {
+        return Err(Error::invalid("NO_COLUMNS", "a view needs at least one column"));
+    }
+    let column = |(i, field): (usize, &Arc<Field>)| {
+        let data_type = plain_type(field.data_type());
+        Column {
+            logical: node.facts.meaning.get(i).cloned().unwrap_or_default(),
+            ..Column::new(i as u32 + 1, field.name(), data_type, field.is_nullable())
+        }
+    };
+    let columns: Vec<Column> = fields.iter().enumerate().map(column).collect();
+    RowCodec::for_schema(&node.schema)?;
+    Ok(columns)
+}

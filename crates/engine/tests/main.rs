@@ -1,0 +1,9 @@
+//! The engine, seen from outside.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod failures;
+mod lifecycle;
+mod operators;
+mod plans;
+mod recompute;
+mod world;

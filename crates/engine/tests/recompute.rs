@@ -1,0 +1,213 @@
+//! What has no incremental operator is computed again, and is just as true.
+
+use crate::world::{Change, World};
+use viewfeed_engine::Rung;
+
+const CHANGES: [&[Change<'static>]; 5] = [
+    &[
+        (
+            "customer",
+            '+',
+            "(1, 'ann', 'x'), (2, 'bob', 'y'), (3, 'cat', NULL)",
+        ),
+        ("orders", '+', "(10, 1, 5), (11, 1, 7), (12, 9, 9)"),
+        ("log", '+', "(1, 'a'), (1, 'a'), (NULL, 'b')"),
+    ],
+    &[
+        ("orders", '-', "(10, 1, 5)"),
+        ("orders", '+', "(10, 2, 50)"),
+        ("line", '+', "(10, 'tea', 1)"),
+    ],
+    &[("customer", '-', "(2, 'bob', 'y')"), ("log", '-', "(1, 'a')")],
+    &[
+        ("customer", '+', "(2, 'bea', 'x')"),
+        ("orders", '-', "(11, 1, 7), (12, 9, 9)"),
+    ],
+    &[
+        ("log", '-', "(1, 'a'), (NULL, 'b')"),
+        ("orders", '-', "(10, 2, 50)"),
+    ],
+];
+
+/// Runs the changes over a view of this query, once created before them, once in the middle; each epoch is checked.
+fn stays_true(sql: &str, rung: Rung) {
+    for created_after in [0, 2] {
+        let mut world = World::shop();
+        for (i, changes) in CHANGES.iter().enumerate() {
+            if i == created_after {
+                world.view("v", sql);
+                world.check();
+            }
+            world.epoch(changes);
+        }
+        let explained = world.engine.explain(world.relation("v").id).unwrap();
+        assert_eq!(explained.worst_rung(), rung, "{explained}");
+    }
+}
+
+#[test]
+fn outer_joins_pad_and_unpad() {
+    let sides = ["LEFT", "RIGHT", "FULL"];
+    for side in sides {
+        let sql = "SELECT c.name, o.amount FROM customer c SIDE JOIN orders o ON o.customer_id = c.id";
+        stays_true(&sql.replace("SIDE", side), Rung::Recompute);
+    }
+}
+
+#[test]
+fn in_exists_and_their_negations() {
+    for condition in [
+        "id IN (SELECT customer_id FROM orders)",
+        "id NOT IN (SELECT customer_id FROM orders WHERE customer_id IS NOT NULL)",
+        "EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = customer.id AND o.amount > 5)",
+        "NOT EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = customer.id)",
+        "city = 'x' OR id IN (SELECT customer_id FROM orders)",
+    ] {
+        stays_true(
+            &format!("SELECT id, name FROM customer WHERE {condition}"),
+            Rung::Recompute,
+        );
+    }
+}
+
+#[test]
+fn subqueries_in_expressions() {
+    stays_true(
+        "SELECT id FROM orders WHERE amount > (SELECT avg(amount) FROM orders)",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT name, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id) AS n FROM customer c",
+        Rung::Recompute,
+    );
+}
+
+#[test]
+fn windows_and_the_first_rows_of_an_order() {
+    stays_true(
+        "SELECT id, row_number() OVER (PARTITION BY customer_id ORDER BY amount, id) AS place FROM orders",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT id, amount FROM orders ORDER BY amount DESC, id LIMIT 2",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT id FROM orders ORDER BY id LIMIT 1 OFFSET 1",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT sum(amount) AS s FROM (SELECT amount FROM orders ORDER BY id LIMIT 2) AS t",
+        Rung::Recompute,
+    );
+}
+
+#[test]
+fn an_order_without_a_limit_costs_nothing() {
+    stays_true("SELECT id, amount FROM orders ORDER BY amount", Rung::Incremental);
+}
+
+#[test]
+fn other_aggregates_and_grouping_sets() {
+    stays_true(
+        "SELECT city, count(DISTINCT name) AS names, max(id) AS last FROM customer GROUP BY city",
+        Rung::Incremental,
+    );
+    stays_true(
+        "SELECT city, count(DISTINCT name) AS names, count(DISTINCT id) AS ids FROM customer GROUP BY city",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT city, string_agg(name, ',' ORDER BY name) AS names FROM customer GROUP BY city",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT customer_id, id, count(*) AS n FROM orders GROUP BY ROLLUP (customer_id, id)",
+        Rung::Recompute,
+    );
+}
+
+#[test]
+fn set_operations_and_distinct_on() {
+    stays_true(
+        "SELECT id FROM customer INTERSECT SELECT customer_id FROM orders",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT id FROM customer EXCEPT SELECT customer_id FROM orders",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, amount DESC",
+        Rung::Recompute,
+    );
+}
+
+#[test]
+fn values_recursion_and_unnest() {
+    stays_true(
+        "SELECT l.text, v.n FROM log l JOIN (VALUES (1, 'one'), (2, 'two')) AS v (id, n) ON v.id = l.who",
+        Rung::Recompute,
+    );
+    stays_true(
+        "WITH RECURSIVE up AS (SELECT id AS n FROM customer UNION ALL SELECT n + 1 FROM up WHERE n < 4)
+         SELECT n, count(*) AS times FROM up GROUP BY n",
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT id, unnest([amount, 0]) AS value FROM orders",
+        Rung::Recompute,
+    );
+}
+
+#[test]
+fn only_the_part_that_needs_it_is_computed_again() {
+    let mut world = World::shop();
+    let sql = "SELECT t.customer_id, c.name FROM (SELECT customer_id, sum(amount) AS s FROM orders GROUP BY customer_id
+               ORDER BY s DESC, customer_id LIMIT 1) AS t JOIN customer c ON c.id = t.customer_id";
+    world.view("best", sql);
+    for changes in CHANGES {
+        world.epoch(changes);
+    }
+    let explained = world.engine.explain(world.relation("best").id).unwrap();
+    let recomputed = explained.flattened();
+    let recomputed = recomputed.iter().filter(|(_, node)| node.rung == Rung::Recompute);
+    assert_eq!(recomputed.count(), 1, "{explained}");
+}
+
+#[test]
+fn a_view_without_any_relation_is_constant() {
+    let mut world = World::shop();
+    assert_eq!(world.view("one", "SELECT 1 AS one"), ["1"]);
+    assert_eq!(
+        world.view(
+            "rows_of",
+            "SELECT * FROM (VALUES (2, 'b'), (1, 'a'), (1, 'a')) AS v (n, t)"
+        ),
+        ["×2 1|a", "2|b"]
+    );
+    assert!(world.change_of("one", &[("log", '+', "(1, 'a')")]).is_empty());
+    world.restart();
+    assert_eq!(world.rows("one"), ["1"]);
+}
+
+#[test]
+fn a_view_that_asks_for_the_time_follows_it_by_the_second() {
+    let mut world = World::shop();
+    world.view(
+        "recent",
+        "SELECT id FROM orders WHERE to_timestamp(amount) > now()",
+    );
+    let second = world.now.0 / 1_000_000 + 2;
+    world.epoch(&[(
+        "orders",
+        '+',
+        &format!("(1, 1, {second}), (2, 1, {})", second + 10),
+    )]);
+    assert_eq!(world.rows("recent"), ["1", "2"]);
+    world.now.0 += 5_000_000;
+    let output = world.epoch(&[]);
+    assert_eq!(world.rows("recent"), ["2"]);
+    assert_eq!(output.deltas.len(), 1);
+    assert!(world.epoch(&[]).deltas.is_empty());
+}
