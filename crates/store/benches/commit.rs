@@ -3,7 +3,7 @@
 //! `cargo bench -p viewfeed-store --bench commit`. The data folder is made in `$VIEWFEED_BENCH_DIR` (default: the
 //! system's folder for temporary files): point it to the disk you ask about.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};

@@ -19,6 +19,9 @@ const OVERLAY_FACTOR_MAX: usize = 4;
 /// A checkpoint also starts when the log grew by this many times that size: it bounds what an open replays.
 const LOG_FACTOR: u64 = 4;
 
+/// The reason of a checkpoint that ended because the store closes.
+const STOPPING: &str = "STOPPING";
+
 /// Checkpoints, by whoever asks; one at a time.
 pub(crate) struct Checkpointer {
     committed: Arc<Committed>,
@@ -40,6 +43,8 @@ struct Progress {
     log_bytes: u64,
     is_wanted: bool,
     is_stopping: bool,
+    /// Whether the log says already that a reader is held too long.
+    is_reader_reported: bool,
     /// Why the last checkpoint failed.
     failure: Option<Error>,
 }
@@ -63,6 +68,7 @@ impl Checkpointer {
                 // What was replayed may be much, and a crash may have left dropped states.
                 is_wanted: true,
                 is_stopping: false,
+                is_reader_reported: false,
                 failure: None,
             }),
             wake: Condvar::new(),
@@ -82,7 +88,9 @@ impl Checkpointer {
             }
             progress.is_wanted = false;
             drop(progress);
-            if let Err(error) = self.run() {
+            if let Err(error) = self.run()
+                && error.reason() != STOPPING
+            {
                 tracing::error!(%error, "a checkpoint failed; it is tried again with a later commit");
             }
         }
@@ -109,28 +117,35 @@ impl Checkpointer {
     /// Waits while the overlay is far too large and a checkpoint can make it smaller. Fails if checkpoints fail.
     pub(crate) fn wait_for_room(&self) -> Result<()> {
         let mut progress = self.progress.lock();
-        let mut is_first = true;
+        let mut has_waited = false;
         while self.committed.overlay.bytes() > OVERLAY_FACTOR_MAX * self.overlay_bytes {
             // A reader that is held long may keep everything in memory: waiting for it could be for ever.
-            if self.committed.drainable() <= progress.checkpointed || progress.is_stopping {
-                tracing::warn!("a long-running reader keeps versions in memory beyond their limit");
+            if self.committed.drainable() <= progress.checkpointed {
+                if !std::mem::replace(&mut progress.is_reader_reported, true) {
+                    tracing::warn!("a long-running reader keeps versions in memory beyond their limit");
+                }
                 return Ok(());
             }
-            if let (Some(failure), false) = (&progress.failure, is_first) {
+            if let (Some(failure), true) = (&progress.failure, has_waited) {
                 return Err(failure.clone());
             }
-            is_first = false;
+            has_waited = true;
             progress.is_wanted = true;
             self.wake.notify_all();
             self.progressed.wait(&mut progress);
         }
+        progress.is_reader_reported = false;
         Ok(())
     }
 
     /// Runs a checkpoint now, in this thread.
     pub(crate) fn run(&self) -> Result<()> {
         let _one_at_a_time = self.run.lock();
-        self.progress.lock().log_bytes = 0;
+        {
+            let mut progress = self.progress.lock();
+            progress.log_bytes = 0;
+            progress.failure = None;
+        }
         let done = self.drain().and_then(|()| self.remove_garbage());
         let mut progress = self.progress.lock();
         progress.failure = done.as_ref().err().cloned();

@@ -23,6 +23,6 @@ mod varint;
 
 pub use kv::{Kv, MemoryKv, SledKv};
 pub use log::{LogReader, LoggedDelta, LoggedEpoch, LoggedTransaction};
-pub use reader::Reader;
+pub use reader::{EachPair, Reader};
 pub use store::{Durability, EpochRecord, Options, Retention, Store};
 pub use txn::{Savepoint, Txn};

@@ -7,6 +7,9 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Result};
 
+/// What a scan calls with each key and value, until it breaks.
+pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
+
 /// The state as of one epoch, or as of a point within a transaction. Cheap to clone; stays the same while the
 /// store moves on. Holding one keeps old versions in memory: do not keep it longer than a query runs.
 ///
@@ -41,12 +44,7 @@ impl Reader {
     }
 
     /// Every pair whose key starts with `prefix` and is `>= from`, in key order, until `each` breaks.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    pub fn scan(&self, prefix: &[u8], from: &[u8], each: &mut EachPair<'_>) -> Result<()> {
         let end = keys::prefix_end(prefix);
         if end.as_deref().is_some_and(|end| from >= end) {
             return Ok(());
@@ -61,11 +59,7 @@ impl Reader {
     }
 
     /// The pairs of a window with the layers of the transaction over them.
-    fn visit(
-        &self,
-        window: &Window,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
-    ) -> Result<ControlFlow<()>> {
+    fn visit(&self, window: &Window, each: &mut EachPair<'_>) -> Result<ControlFlow<()>> {
         let end = window.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let range = (Bound::Included(window.from.as_slice()), end);
         let layer = |writes: &'_ Arc<Writes>| writes.range::<[u8], _>(range).next().is_some();

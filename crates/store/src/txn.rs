@@ -17,12 +17,19 @@ pub struct Txn {
     base: Arc<Snapshot>,
     sealed: Arc<Writes>,
     staged: Arc<Writes>,
-    /// What the staged writes since the first savepoint replaced; None: nothing was staged for the key.
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    /// The staged writes since the first savepoint.
+    undo: Vec<Overwritten>,
     savepoints: Vec<Mark>,
     savepoints_made: u64,
     /// None in a shadow.
     slot: Option<WriterSlot>,
+}
+
+/// What a staged write replaced.
+struct Overwritten {
+    key: Vec<u8>,
+    /// None if nothing was staged for the key; Some(None) if a removal was.
+    replaced: Option<Option<Vec<u8>>>,
 }
 
 /// A point to which staged writes can be rolled back.
@@ -104,7 +111,7 @@ impl Txn {
             staged.insert(key, value);
         } else {
             let replaced = staged.insert(key.clone(), value);
-            self.undo.push((key, replaced));
+            self.undo.push(Overwritten { key, replaced });
         }
     }
 
@@ -141,7 +148,7 @@ impl Txn {
         let undo_len = self.savepoints[place].undo_len;
         self.savepoints.truncate(place);
         let staged = Arc::make_mut(&mut self.staged);
-        for (key, replaced) in self.undo.drain(undo_len..).rev() {
+        for Overwritten { key, replaced } in self.undo.drain(undo_len..).rev() {
             match replaced {
                 Some(value) => staged.insert(key, value),
                 None => staged.remove(&key),

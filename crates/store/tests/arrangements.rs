@@ -191,8 +191,7 @@ fn stage_all(txn: &mut Txn, relation: &Relation, rows: &[(Item, i64)]) {
 
 #[test]
 fn arrangements_of_a_bag_agree_with_a_map_of_rows_to_weights() {
-    let seed = rand::random();
-    println!("seed {seed}");
+    let seed = crate::seed();
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -314,7 +313,7 @@ fn a_relation_that_gets_a_column_gets_new_arrangements_beside_the_old() {
     let row = ((1, None, None), 1);
     arrange::ensure(&mut txn, &old, &old.key_paths())
         .unwrap()
-        .stage(&mut txn, &to_batch(&[row.clone()]))
+        .stage(&mut txn, &to_batch(std::slice::from_ref(&row)))
         .unwrap();
     assert!(arrange::primary(&txn.now(), &new).is_err());
     arrange::ensure(&mut txn, &new, &new.key_paths()).unwrap();

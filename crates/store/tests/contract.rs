@@ -57,8 +57,7 @@ fn keeps_the_contract(kv: &dyn Kv) {
 
 /// Random writes and scans over a tiny domain of keys, some of them prefixes of others.
 fn behaves_as_a_tree(kv: &dyn Kv) {
-    let seed = rand::random();
-    println!("seed {seed}");
+    let seed = crate::seed();
     let mut random = StdRng::seed_from_u64(seed);
     let mut key = {
         let mut random = StdRng::seed_from_u64(seed + 1);

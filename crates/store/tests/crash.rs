@@ -13,13 +13,14 @@ use viewfeed_change::Timestamp;
 use viewfeed_store::{Durability, EpochRecord, Options, Retention, Store};
 
 const DIR: &str = "VIEWFEED_STORE_CRASH_DIR";
+const DURABILITY: &str = "VIEWFEED_STORE_CRASH_DURABILITY";
 const KEYS: u64 = 400;
 const ROUNDS: usize = 24;
 
 /// Small limits, so that kills also hit checkpoints, new segments and dropped history.
-fn options() -> Options {
+fn options(durability: Durability) -> Options {
     Options {
-        durability: Durability::Sync,
+        durability,
         overlay_bytes: 40_000,
         segment_bytes: 30_000,
         retention: Retention {
@@ -49,7 +50,11 @@ fn child_commits_until_killed() {
     let Some(dir) = std::env::var_os(DIR) else {
         return;
     };
-    let store = Store::open(Path::new(&dir), options()).unwrap();
+    let durability = match std::env::var(DURABILITY).unwrap().as_str() {
+        "relaxed" => Durability::Relaxed { interval_ms: 5 },
+        _ => Durability::Sync,
+    };
+    let store = Store::open(Path::new(&dir), options(durability)).unwrap();
     // Not through the test harness's captured output: the parent reads every line as an acknowledgement.
     let mut out = std::io::stdout().lock();
     loop {
@@ -74,18 +79,19 @@ fn child_commits_until_killed() {
     }
 }
 
-fn spawn(dir: &Path) -> Child {
+fn spawn(dir: &Path, durability: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child_commits_until_killed", "--nocapture"])
         .env(DIR, dir)
+        .env(DURABILITY, durability)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
 }
 
 /// Lets a child run for a while and kills it; gives the last epoch it started and the last it acknowledged.
-fn run_and_kill(dir: &Path, commits: u64, pause: Duration) -> (u64, u64) {
-    let mut child = spawn(dir);
+fn run_and_kill(dir: &Path, durability: &str, commits: u64, pause: Duration) -> (u64, u64) {
+    let mut child = spawn(dir, durability);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (mut started, mut done, mut seen) = (0, 0, 0);
     let mut take = |line: String, started: &mut u64, done: &mut u64| {
@@ -114,15 +120,24 @@ fn run_and_kill(dir: &Path, commits: u64, pause: Duration) -> (u64, u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_a_kill() {
-    let seed = rand::random();
-    println!("seed {seed}");
+    survives_kills("sync");
+}
+
+/// What relaxed durability may lose, it loses to a crash of the machine, not of the process.
+#[test]
+fn a_kill_loses_nothing_with_relaxed_durability_either() {
+    survives_kills("relaxed");
+}
+
+fn survives_kills(durability: &str) {
+    let seed = crate::seed();
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut total = 0;
     for round in 0..ROUNDS {
         let (commits, pause_us) = (random.random_range(0..60), random.random_range(0..6000));
-        let (started, done) = run_and_kill(dir.path(), commits, Duration::from_micros(pause_us));
-        let store = Store::open(dir.path(), options()).unwrap();
+        let (started, done) = run_and_kill(dir.path(), durability, commits, Duration::from_micros(pause_us));
+        let store = Store::open(dir.path(), options(Durability::Sync)).unwrap();
         let epoch = store.epoch().0;
         assert!(
             done <= epoch,

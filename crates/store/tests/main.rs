@@ -1,8 +1,12 @@
 //! Facts about the store, through its public doors.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod arrangements;
+mod checkpoints;
 mod contract;
 mod crash;
+mod disk_full;
 mod log_damage;
 mod snapshots;
 mod transactions;
@@ -10,6 +14,14 @@ mod transactions;
 use std::path::Path;
 use viewfeed_change::Timestamp;
 use viewfeed_store::{Durability, EpochRecord, Options, Store};
+
+/// Where a random test starts: another place each time, or `$VIEWFEED_SEED` to see a failure again.
+fn seed() -> u64 {
+    let given = std::env::var("VIEWFEED_SEED").ok();
+    let seed = given.map_or_else(|| u64::from(rand::random::<u32>()), |text| text.parse().unwrap());
+    println!("VIEWFEED_SEED={seed}");
+    seed
+}
 
 /// Settings for tests that are not about durability: no waiting for the disk.
 fn relaxed() -> Options {

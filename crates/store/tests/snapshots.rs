@@ -39,8 +39,7 @@ fn agrees(reader: &Reader, model: &Model) {
 }
 
 fn against_a_model(kv: Arc<dyn Kv>, rounds: u32) {
-    let seed = rand::random();
-    println!("seed {seed}");
+    let seed = crate::seed();
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
@@ -89,8 +88,7 @@ fn readers_keep_their_epoch_over_sled() {
 /// reader sees must be one epoch's state, whatever commits and checkpoints do meanwhile.
 #[test]
 fn concurrent_readers_see_whole_epochs() {
-    let seed = rand::random();
-    println!("seed {seed}");
+    let seed = crate::seed();
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
         overlay_bytes: 30_000,
