@@ -65,8 +65,7 @@ impl Checkpointer {
             progress: Mutex::new(Progress {
                 checkpointed,
                 log_bytes: 0,
-                // What was replayed may be much, and a crash may have left dropped states.
-                is_wanted: true,
+                is_wanted: false,
                 is_stopping: false,
                 is_reader_reported: false,
                 failure: None,

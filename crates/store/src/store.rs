@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpointer;
 use crate::committed::Committed;
 use crate::folder::{self, FolderLock};
 use crate::log::{self, Log};
+use crate::overlay::Writes;
 use crate::txn::WriterSlot;
 use crate::{Kv, LogReader, Reader, SledKv, Txn, keys};
 use parking_lot::{Condvar, Mutex};
@@ -123,12 +124,12 @@ impl Store {
         };
         let committed = Arc::new(Committed::new(kv, checkpointed, lock));
         let started = Instant::now();
-        let log = log::open(
-            &dir.join("log"),
-            options.segment_bytes,
-            checkpointed,
-            &mut |epoch, writes| committed.publish(epoch, writes),
-        )?;
+        let mut replayed_bytes = 0;
+        let replay = &mut |epoch, writes: Writes, bytes| {
+            replayed_bytes += bytes;
+            committed.publish(epoch, writes);
+        };
+        let log = log::open(&dir.join("log"), options.segment_bytes, checkpointed, replay)?;
         tracing::info!(
             epoch = committed.epoch().0,
             replayed = committed.epoch().0 - checkpointed.0,
@@ -137,6 +138,7 @@ impl Store {
         );
         let log = Arc::new(log);
         let checkpointer = Checkpointer::new(committed.clone(), log.clone(), options, checkpointed);
+        checkpointer.committed(replayed_bytes);
         let mut inner = Inner {
             dir: dir.to_owned(),
             durability: options.durability,

@@ -115,6 +115,7 @@ fn sled_keeps_the_contract() {
 
 #[test]
 fn what_sled_flushed_is_there_when_it_is_opened_again() {
+    let _guard = crate::without_forks();
     let dir = tempfile::tempdir().unwrap();
     let kv = SledKv::open(dir.path(), 4 << 20).unwrap();
     kv.apply(&writes(&[("a", Some("1")), ("b", Some(""))])).unwrap();

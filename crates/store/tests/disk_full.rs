@@ -6,7 +6,7 @@
 
 use crate::{commit, nothing, pairs, relaxed};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use viewfeed_change::{Epoch, ErrorKind};
 use viewfeed_store::{Durability, Options, Store};
 
@@ -53,7 +53,8 @@ fn an_epoch_that_does_not_fit_is_gone_and_the_store_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     // Ignored signals stay ignored: a write beyond the limit then fails instead of ending the process.
     let script = format!("trap '' XFSZ; ulimit -f {FILE_BLOCKS_MAX}; exec \"$@\"");
-    let output = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", &script, "sh"])
         .arg(std::env::current_exe().unwrap())
         .args([
@@ -62,8 +63,9 @@ fn an_epoch_that_does_not_fit_is_gone_and_the_store_goes_on() {
             "--nocapture",
         ])
         .env(DIR, dir.path())
-        .output()
-        .unwrap();
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = crate::spawn(&mut command).wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && text.contains("the child went on"),

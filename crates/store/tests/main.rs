@@ -12,6 +12,8 @@ mod snapshots;
 mod transactions;
 
 use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::{RwLock, RwLockReadGuard};
 use viewfeed_change::Timestamp;
 use viewfeed_store::{Durability, EpochRecord, Options, Store};
 
@@ -21,6 +23,21 @@ fn seed() -> u64 {
     let seed = given.map_or_else(|| u64::from(rand::random::<u32>()), |text| text.parse().unwrap());
     println!("VIEWFEED_SEED={seed}");
     seed
+}
+
+/// A child holds every open file of its parent until it becomes another program, and with it sled's lock. So children
+/// are started under the writing side of this, and who opens sled a second time holds the reading side.
+static FORKING: RwLock<()> = RwLock::new(());
+
+/// Starts a child.
+fn spawn(command: &mut Command) -> Child {
+    let _alone = FORKING.write().unwrap();
+    command.spawn().unwrap()
+}
+
+/// No child is started while this is held.
+fn without_forks() -> RwLockReadGuard<'static, ()> {
+    FORKING.read().unwrap()
 }
 
 /// Settings for tests that are not about durability: no waiting for the disk.

@@ -126,6 +126,7 @@ fn sequences_and_state_names_are_given_out_once() {
 
 #[test]
 fn a_second_store_on_the_same_folder_is_refused() {
+    let _guard = crate::without_forks();
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let error = Store::open(dir.path(), crate::relaxed()).err().unwrap();
@@ -139,6 +140,7 @@ fn a_second_store_on_the_same_folder_is_refused() {
 
 #[test]
 fn an_open_store_finds_everything_with_and_without_a_checkpoint() {
+    let _guard = crate::without_forks();
     let dir = tempfile::tempdir().unwrap();
     for round in 0..6u8 {
         let store = open(dir.path());

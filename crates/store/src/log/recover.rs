@@ -13,12 +13,15 @@ use std::path::Path;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, Result, Timestamp};
 
+/// Takes an epoch, its writes, and the bytes of its record.
+pub(crate) type Replay<'a> = dyn FnMut(Epoch, Writes, u64) + 'a;
+
 /// Opens or creates the log in `dir`; gives the writes of every epoch after `checkpointed` to `replay`, in order.
 pub(crate) fn open(
     dir: &Path,
     segment_bytes: u64,
     checkpointed: Epoch,
-    replay: &mut dyn FnMut(Epoch, Writes),
+    replay: &mut Replay<'_>,
 ) -> Result<Log> {
     fs::create_dir_all(dir)?;
     let mut segments = list(dir)?;
@@ -112,14 +115,14 @@ fn missing(dir: &Path, epoch: Epoch) -> Error {
         .hint("restore the data folder from a backup")
 }
 
-struct Scan<'a> {
+struct Scan<'a, 'b> {
     checkpointed: Epoch,
     last: Epoch,
     last_time: Timestamp,
-    replay: &'a mut dyn FnMut(Epoch, Writes),
+    replay: &'a mut Replay<'b>,
 }
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     fn read(&mut self, dir: &Path, info: &mut SegmentInfo, is_newest: bool) -> Result<()> {
         if !Segment::has_magic(&info.path)? {
             let is_torn = is_newest && info.bytes <= MAGIC.len() as u64;
@@ -149,13 +152,14 @@ impl Scan<'_> {
         if head.epoch != self.last.next() {
             return Err(segment.damaged());
         }
+        let record_bytes = (FRAME_BYTES + payload.len()) as u64;
         if head.epoch > self.checkpointed {
             let writes = record::decode_writes(payload).map_err(place)?;
-            (self.replay)(head.epoch, writes);
+            (self.replay)(head.epoch, writes, record_bytes);
         }
         self.last = head.epoch;
         self.last_time = head.commit_time;
-        info.note(head.epoch, head.commit_time, (FRAME_BYTES + payload.len()) as u64);
+        info.note(head.epoch, head.commit_time, record_bytes);
         Ok(())
     }
 

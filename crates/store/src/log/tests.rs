@@ -23,7 +23,7 @@ fn record(epoch: u64, synced: u64) -> Vec<u8> {
 
 fn open_at(dir: &Path) -> Result<(Arc<Log>, Vec<u64>)> {
     let mut replayed = Vec::new();
-    let log = open(dir, 1 << 20, Epoch(0), &mut |epoch, _| replayed.push(epoch.0))?;
+    let log = open(dir, 1 << 20, Epoch(0), &mut |epoch, _, _| replayed.push(epoch.0))?;
     Ok((Arc::new(log), replayed))
 }
 
