@@ -3,6 +3,7 @@
 
 mod convention;
 mod explicit;
+mod from_sidecar;
 
 use crate::binding::Mutation;
 use crate::diagnostic::{Diagnostic, Place};
@@ -129,7 +130,7 @@ pub(crate) fn declare(
     for method in scope.methods() {
         let place = scope.method_place(&method);
         let found = match (by_path.remove(&rpc_path(&method)), options::rpc(&method)) {
-            (Some(binding), _) => explicit::from_sidecar(scope, &method, &binding)
+            (Some(binding), _) => from_sidecar::from_sidecar(scope, &method, &binding)
                 .map(|what| (Origin::Sidecar, binding.place.clone(), what))
                 .map_err(|(message, advice)| binding.place.error(message, advice)),
             (None, Some(kind)) => explicit::from_option(scope, &method, kind)

@@ -128,8 +128,33 @@ fn draft(scope: &Scope, message: &MessageDescriptor) -> Result<Relation, Box<Dia
             place.error(text, "add a field, or bind the rpc that uses it"),
         ));
     }
+    let (columns, key) = columns_and_key(scope, message, &fields, &options)?;
+    let name = RelationName::new(&scope.schema, scope.relation_name(message));
+    let indexes = indexes(message, &options, &columns, &name, &place)?;
+    Ok(Relation {
+        id: RelationId(0),
+        name,
+        columns,
+        key,
+        kind: RelationKind::Table(Table {
+            source: SourceId::new("embedded"),
+            checks: Vec::new(),
+            indexes,
+        }),
+        schema_version: 1,
+    })
+}
+
+/// The columns of a message's fields and the places of its key, hidden if there is no other.
+fn columns_and_key(
+    scope: &Scope,
+    message: &MessageDescriptor,
+    fields: &[FieldForm],
+    options: &v1::TableOptions,
+) -> Result<(Vec<Column>, Vec<usize>), Box<Diagnostic>> {
+    let place = scope.message_place(message);
     let mut columns: Vec<Column> = fields.iter().map(column).collect();
-    let mut key = key_names(message, &options)
+    let mut key = key_names(message, options)
         .iter()
         .map(|name| place_of(&columns, name, message, &place, "key"))
         .collect::<Result<Vec<_>, _>>()?;
@@ -166,20 +191,7 @@ fn draft(scope: &Scope, message: &MessageDescriptor) -> Result<Relation, Box<Dia
         hidden.hidden = true;
         columns.push(hidden);
     }
-    let name = RelationName::new(&scope.schema, scope.relation_name(message));
-    let indexes = indexes(message, &options, &columns, &name, &place)?;
-    Ok(Relation {
-        id: RelationId(0),
-        name,
-        columns,
-        key,
-        kind: RelationKind::Table(Table {
-            source: SourceId::new("embedded"),
-            checks: Vec::new(),
-            indexes,
-        }),
-        schema_version: 1,
-    })
+    Ok((columns, key))
 }
 
 fn column(field: &FieldForm) -> Column {

@@ -1,6 +1,9 @@
 //! The catalog through its public doors.
 
-#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails as it should")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails as it should"
+)]
 
 mod codec;
 mod compile;

@@ -1,11 +1,10 @@
-//! Bindings that an author wrote: sidecars and options.
+//! Bindings that an author wrote: what options say, and the checks that options and sidecars share.
 
 use super::{
     DeclaredMutate, DeclaredQuery, DeclaredSubscribe, FilterItem, FilterRule, From, What, mutation_by_name,
 };
 use crate::binding::Mutation;
 use crate::scope::Scope;
-use crate::sidecar::SidecarBinding;
 use crate::sql::{self, OrderItem};
 use crate::structure;
 use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
@@ -13,9 +12,9 @@ use viewfeed_wire::v1;
 use viewfeed_wire::v1::rpc_options::Kind;
 
 /// What is wrong, and what to do.
-type Refusal = (String, String);
+pub(super) type Refusal = (String, String);
 
-fn refuse<T>(message: impl Into<String>, advice: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(message: impl Into<String>, advice: impl Into<String>) -> Result<T, Refusal> {
     Err((message.into(), advice.into()))
 }
 
@@ -76,158 +75,7 @@ pub(super) fn from_option(scope: &Scope, method: &MethodDescriptor, kind: Kind) 
     }
 }
 
-/// What a sidecar binding says.
-pub(super) fn from_sidecar(
-    scope: &Scope,
-    method: &MethodDescriptor,
-    binding: &SidecarBinding,
-) -> Result<What, Refusal> {
-    let mut words = Words::new(binding);
-    let what = match binding.kind.as_str() {
-        "query" => {
-            let from = match sql::relation_name(&binding.body) {
-                Some(relation) => From::Relation(relation),
-                None => parse_sql(&binding.body, &method.input())?,
-            };
-            let order_by = order(&words.take("order_by").unwrap_or_default())?;
-            let paging = page_sizes(&words.list("page"))?;
-            let filter = words.filter(&method.input())?;
-            What::Query(declared_query(method, from, order_by, paging, filter)?)
-        }
-        "subscribe" => {
-            let Some(relation) = sql::relation_name(&binding.body) else {
-                return refuse(
-                    "a subscription reads a table or view, not a query",
-                    "write the name, or SELECT * FROM name; CREATE MATERIALIZED VIEW in migrations/ for anything else",
-                );
-            };
-            let envelope = envelope(&words.take("envelope").unwrap_or_default(), method)?;
-            let filter = words.filter(&method.input())?;
-            What::Subscribe(declared_subscribe(
-                method,
-                Some(relation),
-                words.list("key"),
-                envelope,
-                filter,
-            )?)
-        }
-        kind => {
-            let Some(mutation) = mutation_by_word(kind) else {
-                return refuse(
-                    format!("there is no kind :{kind}"),
-                    "kinds are query, subscribe, insert, update, upsert, delete",
-                );
-            };
-            let Some(table) = sql::relation_name(&binding.body) else {
-                return refuse(
-                    format!("an {kind} names a table"),
-                    "write the table's name below the header",
-                );
-            };
-            let row_field = row_field(
-                scope,
-                method,
-                &words.take("row").unwrap_or_default(),
-                Some(&table),
-            )?;
-            let atomic = words.take("atomic").is_some();
-            What::Mutate(declared_mutate(method, Some(table), row_field, mutation, atomic)?)
-        }
-    };
-    words.finish(&binding.kind)?;
-    Ok(what)
-}
-
-fn mutation_by_word(word: &str) -> Option<Mutation> {
-    Some(match word {
-        "insert" => Mutation::Insert,
-        "update" => Mutation::Update,
-        "upsert" => Mutation::Upsert,
-        "delete" => Mutation::Delete,
-        _ => return None,
-    })
-}
-
-/// The modifiers of a sidecar binding that nobody has asked for yet.
-struct Words(Vec<(String, String)>);
-
-impl Words {
-    fn new(binding: &SidecarBinding) -> Self {
-        Self(binding.modifiers.clone())
-    }
-
-    fn take(&mut self, word: &str) -> Option<String> {
-        let place = self.0.iter().position(|(known, _)| known == word)?;
-        Some(self.0.remove(place).1)
-    }
-
-    fn list(&mut self, word: &str) -> Vec<String> {
-        let inside = self.take(word).unwrap_or_default();
-        inside
-            .split(',')
-            .map(|item| item.trim().to_owned())
-            .filter(|item| !item.is_empty())
-            .collect()
-    }
-
-    fn filter(&mut self, request: &MessageDescriptor) -> Result<FilterRule, Refusal> {
-        let is_empty_list = self
-            .0
-            .iter()
-            .any(|(word, inside)| word == "filter" && inside.is_empty());
-        match self.list("filter") {
-            none if none.is_empty() && is_empty_list => Ok(FilterRule::Listed(Vec::new())),
-            items => filter_rule(&items, request),
-        }
-    }
-
-    fn finish(&self, kind: &str) -> Result<(), Refusal> {
-        let Some((word, _)) = self.0.first() else {
-            return Ok(());
-        };
-        let known = match kind {
-            "query" => "filter(…), order_by(…), page(default, max)",
-            "subscribe" => "key(…), envelope(row|upsert|diff|state), filter(…)",
-            _ => "row(field), atomic",
-        };
-        refuse(
-            format!("{word} means nothing for :{kind}"),
-            format!("known are {known}"),
-        )
-    }
-}
-
-fn page_sizes(sizes: &[String]) -> Result<(i32, i32), Refusal> {
-    let number = |place: usize| sizes.get(place).map_or(Ok(0), |text| text.parse::<i32>());
-    match (number(0), number(1)) {
-        (Ok(default), Ok(max)) if sizes.len() <= 2 => Ok((default, max)),
-        _ => refuse(
-            "page(…) is not understood",
-            "write page(default size, largest size), for example page(50, 200)",
-        ),
-    }
-}
-
-fn envelope(word: &str, method: &MethodDescriptor) -> Result<v1::Envelope, Refusal> {
-    let is_bare = structure::frame_field(&method.output()).is_none();
-    match word {
-        "" => Ok(v1::Envelope::Unspecified),
-        "row" if is_bare => Ok(v1::Envelope::Unspecified),
-        "row" => refuse(
-            "the response has a Frame, so its envelope is not row",
-            "use upsert, diff or state",
-        ),
-        "upsert" => Ok(v1::Envelope::Upsert),
-        "diff" => Ok(v1::Envelope::Diff),
-        "state" => Ok(v1::Envelope::State),
-        other => refuse(
-            format!("there is no envelope {other}"),
-            "envelopes are row, upsert, diff, state",
-        ),
-    }
-}
-
-fn order(text: &str) -> Result<Vec<OrderItem>, Refusal> {
+pub(super) fn order(text: &str) -> Result<Vec<OrderItem>, Refusal> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -238,7 +86,7 @@ fn order(text: &str) -> Result<Vec<OrderItem>, Refusal> {
     )
 }
 
-fn parse_sql(text: &str, request: &MessageDescriptor) -> Result<From, Refusal> {
+pub(super) fn parse_sql(text: &str, request: &MessageDescriptor) -> Result<From, Refusal> {
     let (sql, names) = sql::number_parameters(text.trim().trim_end_matches(';'));
     let fields = names
         .iter()
@@ -262,7 +110,7 @@ fn request_field(request: &MessageDescriptor, name: &str) -> Result<FieldDescrip
 }
 
 /// `field`, or `column.path = field`.
-fn filter_rule(items: &[String], request: &MessageDescriptor) -> Result<FilterRule, Refusal> {
+pub(super) fn filter_rule(items: &[String], request: &MessageDescriptor) -> Result<FilterRule, Refusal> {
     if items.is_empty() {
         return Ok(FilterRule::Named);
     }
@@ -282,7 +130,7 @@ fn filter_rule(items: &[String], request: &MessageDescriptor) -> Result<FilterRu
     Ok(FilterRule::Listed(listed))
 }
 
-fn declared_query(
+pub(super) fn declared_query(
     method: &MethodDescriptor,
     from: From,
     order_by: Vec<OrderItem>,
@@ -311,7 +159,7 @@ fn declared_query(
     })
 }
 
-fn declared_subscribe(
+pub(super) fn declared_subscribe(
     method: &MethodDescriptor,
     relation: Option<String>,
     key: Vec<String>,
@@ -347,7 +195,7 @@ fn declared_subscribe(
     })
 }
 
-fn declared_mutate(
+pub(super) fn declared_mutate(
     method: &MethodDescriptor,
     table: Option<String>,
     row_field: Option<FieldDescriptor>,
@@ -379,7 +227,7 @@ fn declared_mutate(
 }
 
 /// The field that holds the row: as named, else the only field of the table's message.
-fn row_field(
+pub(super) fn row_field(
     scope: &Scope,
     method: &MethodDescriptor,
     name: &str,
