@@ -111,3 +111,19 @@ fn columns_that_sql_added_stay() {
             .contains("added by SQL")
     );
 }
+
+#[test]
+fn a_new_field_inside_a_nested_message_is_refused() {
+    let files = |inner: &str| {
+        proto(&format!(
+            "message In {{ {inner} }} message A {{ option (viewfeed.v1.table) = {{}}; string id = 1;\n In inside = 2; }}"
+        ))
+    };
+    let existing = compiled(&files("string a = 1;")).tables[0].clone();
+    let module = compiled(&files("string a = 1; string b = 2;"));
+    let told = lines(&module.evolve(&existing, &module.tables[0]).unwrap_err());
+    assert!(
+        told.starts_with("m.proto:3: error: column inside of m.a was struct(a text) and is now"),
+        "{told}"
+    );
+}
