@@ -12,6 +12,7 @@ mod bind;
 mod column_type;
 mod failure;
 mod functions;
+mod hidden;
 mod names;
 mod naming;
 mod parse;

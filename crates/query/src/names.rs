@@ -29,7 +29,8 @@ pub(crate) struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn resolve(&self, name: &TableReference) -> std::result::Result<&Arc<Relation>, Error> {
+    /// The relation called `name`: in its schema, else in the search schema, else in `public`.
+    pub(crate) fn resolve(&self, name: &TableReference) -> std::result::Result<&Arc<Relation>, Error> {
         let exact = |schema: &str, name: &str| self.relations.named(&RelationName::new(schema, name));
         let found = match name {
             TableReference::Bare { table } => {

@@ -5,7 +5,7 @@ mod scalar;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{failure, naming, parse, view_rules};
+use crate::{failure, hidden, naming, parse, view_rules};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -136,13 +136,14 @@ impl Planner {
         search_schema: &str,
         purpose: Purpose,
     ) -> Result<LogicalPlan> {
-        naming::name_outputs(&mut query);
         let names = Names {
             session: &self.session,
             relations,
             search_schema,
             purpose,
         };
+        hidden::leave_out(&mut query, &names);
+        naming::name_outputs(&mut query);
         let types = params.iter().map(|value| {
             let field = datafusion::arrow::datatypes::Field::new("", value.data_type(), true);
             Some(Arc::new(field))

@@ -1,8 +1,10 @@
 //! What plans look like, for a query and for a view.
 
-use crate::house::{plan_text, relations};
+use crate::house::{plan_text, relations, table};
 use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::datatypes::DataType;
 use std::sync::Arc;
+use viewfeed_change::{RelationId, Relations};
 use viewfeed_query::{Planner, Purpose};
 
 fn columns(sql: &str) -> Vec<String> {
@@ -185,4 +187,55 @@ fn inputs_are_the_relations_a_plan_reads() {
         .map(|relation| relation.name.to_string())
         .collect();
     assert_eq!(names, ["message", "talk.post"]);
+}
+
+#[test]
+fn a_star_leaves_out_hidden_columns() {
+    let mut relations = Relations::default();
+    for (id, name) in [(20, "ping"), (21, "pong")] {
+        let columns = [("text", DataType::Utf8), ("_id", DataType::Int64)];
+        let mut relation = table(RelationId(id), "public", name, &columns, &[1]);
+        relation.columns[1].hidden = true;
+        relations.put(relation).unwrap();
+    }
+    let relations = Arc::new(relations);
+    let planner = Planner::new().unwrap();
+    let columns = |sql: &str| {
+        let plan = planner.plan_sql(sql, &relations, "public", Purpose::Batch);
+        let plan = plan.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        plan.schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(columns("SELECT * FROM ping"), ["text"]);
+    assert_eq!(columns("SELECT _id, * FROM ping"), ["_id", "text"]);
+    assert_eq!(columns("SELECT p.*, _id FROM public.ping p"), ["text", "_id"]);
+    assert_eq!(columns("SELECT ping.* FROM public.ping ORDER BY _id"), ["text"]);
+    assert_eq!(
+        columns("SELECT * FROM ping, pong WHERE ping._id = pong._id"),
+        ["text", "text"]
+    );
+    assert_eq!(columns("SELECT * FROM ping JOIN pong USING (text)"), ["text"]);
+    assert_eq!(
+        columns("SELECT * FROM (SELECT * FROM ping) x CROSS JOIN pong"),
+        ["text", "text"]
+    );
+    assert_eq!(
+        columns("SELECT * FROM ping UNION ALL SELECT * FROM pong"),
+        ["text"]
+    );
+    assert_eq!(
+        columns("SELECT * FROM ping WHERE EXISTS (SELECT * FROM pong)"),
+        ["text"]
+    );
+    assert_eq!(
+        columns("WITH ping AS (SELECT 1 AS _id) SELECT * FROM ping"),
+        ["_id"]
+    );
+    assert_eq!(
+        columns("SELECT * FROM ping, generate_series(1, 2)"),
+        ["text", "value"]
+    );
 }

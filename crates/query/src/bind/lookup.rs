@@ -28,8 +28,8 @@ pub(super) struct Keys {
     pub(super) arrangement: Arc<dyn Arrangement>,
     /// The encoded values, each of as many columns.
     pub(super) prefixes: Rows,
-    /// Whether they are values of the whole key.
-    pub(super) whole: bool,
+    /// Whether there is at most one row for each of them.
+    pub(super) unique: bool,
     columns: Vec<String>,
 }
 
@@ -95,11 +95,11 @@ impl Keys {
                 .collect();
         }
         let (prefixes, columns) = encode(relation, paths, &rows)?;
-        let whole = count == arrangement.key().len();
+        let unique = count == arrangement.key().len() && arrangement.key() == relation.key_paths();
         Ok(Some(Self {
             arrangement,
             prefixes,
-            whole,
+            unique,
             columns,
         }))
     }

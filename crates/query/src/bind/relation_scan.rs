@@ -6,8 +6,8 @@
 
 use super::BATCH_ROWS_MAX;
 use super::lookup::{Access, Keys};
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
-use datafusion::arrow::compute::take_record_batch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -30,7 +30,7 @@ use viewfeed_store::Reader;
 /// Batches read but not yet asked for, at most.
 const BATCHES_AHEAD_MAX: usize = 2;
 
-type Take<'a> = &'a mut dyn FnMut(RecordBatch) -> viewfeed_change::Result<ControlFlow<()>>;
+type Each<'a> = &'a mut dyn FnMut(RecordBatch) -> viewfeed_change::Result<ControlFlow<()>>;
 
 /// A scan, ready to run.
 pub(super) struct RelationScan {
@@ -82,13 +82,13 @@ impl RelationScan {
 }
 
 impl Reading {
-    /// Hands over batches of at most [`BATCH_ROWS_MAX`] rows until `take` breaks.
-    fn run(&self, take: Take<'_>) -> viewfeed_change::Result<()> {
+    /// Hands over batches of at most [`BATCH_ROWS_MAX`] rows until `each` breaks.
+    fn run(&self, each: Each<'_>) -> viewfeed_change::Result<()> {
         let mut left = self.limit.unwrap_or(usize::MAX);
-        let mut each = |batch: Batch| self.expand(&batch, &mut left, take);
+        let mut expand = |batch: Batch| self.expand(&batch, &mut left, each);
         match &self.access {
-            Access::All(primary) => primary.scan(&self.reader, &[], self.rows_max(), &mut each),
-            Access::Keys(keys) => self.run_keys(keys, &mut each),
+            Access::All(primary) => primary.scan(&self.reader, &[], self.rows_max(), &mut expand),
+            Access::Keys(keys) => self.run_keys(keys, &mut expand),
         }
     }
 
@@ -97,7 +97,7 @@ impl Reading {
         keys: &Keys,
         each: &mut dyn FnMut(Batch) -> viewfeed_change::Result<ControlFlow<()>>,
     ) -> viewfeed_change::Result<()> {
-        if keys.whole {
+        if keys.unique {
             let matches = keys.arrangement.lookup(&self.reader, &keys.prefixes)?;
             return each(matches.batch).map(|_| ());
         }
@@ -126,12 +126,12 @@ impl Reading {
         &self,
         batch: &Batch,
         left: &mut usize,
-        take: &mut dyn FnMut(RecordBatch) -> viewfeed_change::Result<ControlFlow<()>>,
+        each: Each<'_>,
     ) -> viewfeed_change::Result<ControlFlow<()>> {
         let rows = self.project(batch.rows())?;
         if batch.weights().iter().all(|weight| *weight == 1) {
             let rows = rows.slice(0, rows.num_rows().min(*left));
-            return self.hand_over(rows, left, take);
+            return self.hand_over(rows, left, each);
         }
         if batch.weights().iter().any(|weight| *weight < 0) {
             let message = format!(
@@ -150,8 +150,8 @@ impl Reading {
             if chunk.is_empty() {
                 return Ok(ControlFlow::Continue(()));
             }
-            let rows = take_record_batch(&rows, &UInt32Array::from(chunk))?;
-            if self.hand_over(rows, left, take)?.is_break() {
+            let rows = self.repeat(&rows, &UInt32Array::from(chunk))?;
+            if self.hand_over(rows, left, each)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -162,10 +162,10 @@ impl Reading {
         &self,
         rows: RecordBatch,
         left: &mut usize,
-        take: &mut dyn FnMut(RecordBatch) -> viewfeed_change::Result<ControlFlow<()>>,
+        each: Each<'_>,
     ) -> viewfeed_change::Result<ControlFlow<()>> {
         *left -= rows.num_rows();
-        if rows.num_rows() > 0 && take(rows)?.is_break() {
+        if rows.num_rows() > 0 && each(rows)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         Ok(if *left == 0 {
@@ -176,12 +176,19 @@ impl Reading {
     }
 
     fn project(&self, rows: &RecordBatch) -> viewfeed_change::Result<RecordBatch> {
-        let columns = self
-            .projection
-            .iter()
-            .map(|column| rows.column(*column).clone())
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let columns = self.projection.iter().map(|column| rows.column(*column).clone());
+        self.batch(columns.collect(), rows.num_rows())
+    }
+
+    /// The rows at `places`, in that order.
+    fn repeat(&self, rows: &RecordBatch, places: &UInt32Array) -> viewfeed_change::Result<RecordBatch> {
+        let columns = rows.columns().iter().map(|column| take(column, places, None));
+        self.batch(columns.collect::<std::result::Result<_, _>>()?, places.len())
+    }
+
+    /// A batch of `count` rows, which also a batch without columns has.
+    fn batch(&self, columns: Vec<ArrayRef>, count: usize) -> viewfeed_change::Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
         Ok(RecordBatch::try_new_with_options(
             self.schema.clone(),
             columns,
