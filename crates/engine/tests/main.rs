@@ -4,6 +4,7 @@
 mod failures;
 mod lifecycle;
 mod operators;
+mod oracle;
 mod plans;
 mod recompute;
 mod world;

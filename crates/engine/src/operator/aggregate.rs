@@ -52,8 +52,6 @@ pub(crate) struct AggregateSpec {
     pub(crate) group: Vec<Arc<dyn PhysicalExpr>>,
     /// The results, after the group's columns.
     pub(crate) calls: Vec<AggregateCall>,
-    /// The input's columns, which the expressions are made for.
-    pub(crate) input_schema: SchemaRef,
     /// The output's columns: the group, then one per call, of plain types.
     pub(crate) output_schema: SchemaRef,
 }

@@ -54,13 +54,6 @@ impl Tally {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
         (0..self.len() as u32).map(|place| (self.entry(place), self.weight(place)))
     }
-
-    /// Every place, in the order of the entries' bytes.
-    pub(crate) fn sorted(&self) -> Vec<u32> {
-        let mut places: Vec<u32> = (0..self.len() as u32).collect();
-        places.sort_unstable_by(|a, b| self.entry(*a).cmp(self.entry(*b)));
-        places
-    }
 }
 
 fn slice<'a>(bytes: &'a [u8], ends: &[usize], place: u32) -> &'a [u8] {
@@ -83,6 +76,5 @@ mod tests {
         assert_eq!(places, [0, 1, 0, 2, 1]);
         let entries: Vec<_> = tally.iter().collect();
         assert_eq!(entries, [(&b"b"[..], 0), (b"", 7), (b"a", 3)]);
-        assert_eq!(tally.sorted(), [1, 2, 0]);
     }
 }

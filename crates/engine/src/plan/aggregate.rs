@@ -182,7 +182,6 @@ fn spec(
     Ok(AggregateSpec {
         group: (0..width).map(column).collect(),
         calls: lowered,
-        input_schema: input.clone(),
         output_schema,
     })
 }

@@ -235,7 +235,6 @@ impl Model {
                 .map(|_| Arc::new(ColumnExpr::new("g", 0)) as _)
                 .collect(),
             calls,
-            input_schema: input.clone(),
             output_schema: Arc::new(Schema::new(fields)),
         };
         Self {

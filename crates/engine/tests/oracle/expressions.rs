@@ -1,0 +1,180 @@
+//! Random expressions that never fail: no division by a column, no cast of text.
+
+use super::case::Type;
+use super::plans::Column;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+
+/// The columns expressions may name.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) columns: Vec<Column>,
+}
+
+impl Scope {
+    /// An expression of any type.
+    pub(crate) fn any(&self, rng: &mut SmallRng, depth: usize) -> (String, Type) {
+        let column = self.columns.choose(rng).expect("a scope has columns");
+        let data_type = match column.data_type {
+            _ if depth > 0 && rng.random_bool(0.05) => Type::Bool,
+            data_type => data_type,
+        };
+        if rng.random_bool(0.6) && data_type == column.data_type {
+            return (column.name.clone(), data_type);
+        }
+        (self.of(rng, data_type, depth), data_type)
+    }
+
+    /// An expression of this type.
+    pub(crate) fn of(&self, rng: &mut SmallRng, data_type: Type, depth: usize) -> String {
+        let same = self.columns.iter().filter(|column| column.data_type == data_type);
+        let columns: Vec<&Column> = same.collect();
+        let column = columns.choose(rng).map(|column| column.name.clone());
+        if depth == 0 || rng.random_bool(0.4) {
+            return match column {
+                Some(column) if rng.random_bool(0.9) => column,
+                _ => literal(rng, data_type),
+            };
+        }
+        let inner = |rng: &mut SmallRng| self.of(rng, data_type, depth - 1);
+        match (rng.random_range(0..5), data_type) {
+            (_, Type::Bool) => self.condition(rng, depth - 1),
+            (0, Type::Text) => format!("upper({})", inner(rng)),
+            (1, Type::Text) => format!("({} || {})", inner(rng), inner(rng)),
+            (0, Type::Float) => format!("({} * 2.0)", inner(rng)),
+            (0, Type::Int) => format!("abs({} - 2)", inner(rng)),
+            (1, Type::Int) => format!("({} % 3)", inner(rng)),
+            (0..=2, Type::Int | Type::Decimal | Type::Float) => {
+                let operator = if rng.random_bool(0.5) { "+" } else { "-" };
+                format!("({} {operator} {})", inner(rng), inner(rng))
+            }
+            (3, _) => format!("coalesce({}, {})", inner(rng), inner(rng)),
+            _ => {
+                let condition = self.condition(rng, 0);
+                format!(
+                    "CASE WHEN {condition} THEN {} ELSE {} END",
+                    inner(rng),
+                    inner(rng)
+                )
+            }
+        }
+    }
+
+    /// A boolean.
+    pub(crate) fn condition(&self, rng: &mut SmallRng, depth: usize) -> String {
+        if depth > 0 && rng.random_bool(0.4) {
+            let (left, right) = (self.condition(rng, depth - 1), self.condition(rng, depth - 1));
+            return match rng.random_range(0..3) {
+                0 => format!("({left} AND {right})"),
+                1 => format!("({left} OR {right})"),
+                _ => format!("(NOT {left})"),
+            };
+        }
+        let column = self.columns.choose(rng).expect("a scope has columns").clone();
+        let (name, data_type) = (column.name, column.data_type);
+        match rng.random_range(0..6) {
+            0 => format!("({name} IS NULL)"),
+            1 => format!("({name} IS NOT NULL)"),
+            2 => format!(
+                "({name} IN ({}, {}))",
+                literal(rng, data_type),
+                literal(rng, data_type)
+            ),
+            _ => {
+                let operator = ["=", "<>", "<", "<=", ">", ">="]
+                    .choose(rng)
+                    .expect("there are some");
+                format!("({name} {operator} {})", self.of(rng, data_type, depth.min(1)))
+            }
+        }
+    }
+
+    /// An aggregate of one of the columns.
+    pub(crate) fn call(&self, rng: &mut SmallRng) -> (String, Type) {
+        let (argument, data_type) = self.any(rng, 1);
+        let is_number = matches!(data_type, Type::Int | Type::Small | Type::Decimal | Type::Float);
+        let (call, result) = match rng.random_range(0..8) {
+            0 => ("count(*)".to_owned(), Type::Int),
+            1 => (format!("count({argument})"), Type::Int),
+            2 if rng.random_bool(0.2) => (format!("count(DISTINCT {argument})"), Type::Int),
+            2 | 3 if is_number => (format!("sum({argument})"), summed(data_type)),
+            4 if is_number => (format!("avg({argument})"), averaged(data_type)),
+            2..=5 => (format!("min({argument})"), data_type),
+            _ => (format!("max({argument})"), data_type),
+        };
+        match rng.random_range(0..12) {
+            0 => (
+                format!("{call} FILTER (WHERE {})", self.condition(rng, 0)),
+                result,
+            ),
+            _ => (call, result),
+        }
+    }
+
+    /// Equal columns of both sides, with more conditions now and then.
+    pub(crate) fn join_condition(&self, right: &Self, rng: &mut SmallRng) -> String {
+        let joined = |left: &Column| {
+            let same = right
+                .columns
+                .iter()
+                .filter(|column| column.data_type == left.data_type);
+            let pair = |column: &Column| format!("{} = {}", left.name, column.name);
+            same.map(pair).collect::<Vec<_>>()
+        };
+        let pairs: Vec<String> = self.columns.iter().flat_map(joined).collect();
+        let Some(first) = pairs.choose(rng) else {
+            return "true".to_owned();
+        };
+        let mut on = first.clone();
+        if rng.random_bool(0.2) {
+            on = format!("{on} AND {}", pairs.choose(rng).expect("there is one"));
+        }
+        if rng.random_bool(0.15) {
+            let both = Self {
+                columns: [self.columns.clone(), right.columns.clone()].concat(),
+            };
+            on = format!("{on} AND {}", both.condition(rng, 0));
+        }
+        on
+    }
+}
+
+fn summed(data_type: Type) -> Type {
+    match data_type {
+        Type::Small => Type::Int,
+        other => other,
+    }
+}
+
+fn averaged(data_type: Type) -> Type {
+    match data_type {
+        Type::Decimal => Type::Decimal,
+        _ => Type::Ratio,
+    }
+}
+
+fn literal(rng: &mut SmallRng, data_type: Type) -> String {
+    if rng.random_bool(0.05) {
+        let sql_type = match data_type {
+            Type::Int => "BIGINT",
+            Type::Small => "INT",
+            Type::Text => "TEXT",
+            Type::Decimal => "DECIMAL(10, 2)",
+            Type::Float | Type::Ratio => "DOUBLE",
+            Type::Bool => "BOOLEAN",
+        };
+        return format!("CAST(NULL AS {sql_type})");
+    }
+    match data_type {
+        Type::Int => rng.random_range(0..4).to_string(),
+        Type::Small => format!("CAST({} AS INT)", rng.random_range(0..4)),
+        Type::Text => format!("'{}'", ["", "a", "b", "ab"].choose(rng).expect("there are some")),
+        Type::Decimal => {
+            let value = ["0", "0.5", "1.25", "2"].choose(rng).expect("there are some");
+            format!("CAST({value} AS DECIMAL(10, 2))")
+        }
+        Type::Float | Type::Ratio => (*["0.0", "0.5", "1.5"].choose(rng).expect("there are some")).to_owned(),
+        Type::Bool => rng.random_bool(0.5).to_string(),
+    }
+}

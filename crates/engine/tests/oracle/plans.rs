@@ -1,0 +1,276 @@
+//! Random SELECTs, as SQL text with the types of their columns.
+
+use super::case::{Shape, TABLES, Type};
+use super::expressions::Scope;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+
+/// A column that can be named in an expression.
+#[derive(Clone)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) data_type: Type,
+}
+
+/// A SELECT and what it gives.
+#[derive(Clone)]
+pub(crate) struct Query {
+    pub(crate) sql: String,
+    pub(crate) columns: Vec<Column>,
+}
+
+/// Makes SELECTs over tables and earlier views.
+pub(crate) struct Plans<'a> {
+    pub(crate) rng: &'a mut SmallRng,
+    /// What can be read: names and columns.
+    relations: Vec<(String, Vec<Column>)>,
+    aliases: usize,
+}
+
+impl<'a> Plans<'a> {
+    /// Over the tables.
+    pub(crate) fn new(rng: &'a mut SmallRng) -> Self {
+        let column = |(name, data_type): &(&str, Type)| Column {
+            name: (*name).to_owned(),
+            data_type: *data_type,
+        };
+        let table = |shape: &Shape| (shape.name.to_owned(), shape.columns.iter().map(column).collect());
+        Self {
+            rng,
+            relations: TABLES.iter().map(table).collect(),
+            aliases: 0,
+        }
+    }
+
+    /// `count` views, later ones likely over earlier ones.
+    pub(crate) fn views(&mut self, count: usize) -> Vec<String> {
+        let mut views = Vec::new();
+        for i in 0..count {
+            let query = self.query(2);
+            self.relations.push((format!("v{i}"), query.columns));
+            views.push(query.sql);
+        }
+        views
+    }
+
+    fn query(&mut self, depth: usize) -> Query {
+        match self.rng.random_range(0..100) {
+            0..38 => self.select(depth, false),
+            38..68 => self.aggregate(depth),
+            68..76 => self.select(depth, true),
+            76..88 => self.union(depth, "UNION ALL"),
+            88..91 => self.union(depth, "UNION"),
+            91..93 => self.union(depth, "EXCEPT"),
+            93..95 => self.union(depth, "INTERSECT"),
+            95..98 => self.window(depth),
+            _ => self.limited(depth),
+        }
+    }
+
+    fn select(&mut self, depth: usize, distinct: bool) -> Query {
+        let (from, scope) = self.from(depth);
+        let columns = self.columns(&scope);
+        let list = columns
+            .iter()
+            .map(|(sql, column)| format!("{sql} AS {}", column.name));
+        let list = list.collect::<Vec<_>>().join(", ");
+        let filter = self.filter(&scope);
+        let distinct = if distinct { "DISTINCT " } else { "" };
+        Query {
+            sql: format!("SELECT {distinct}{list} FROM {from}{filter}"),
+            columns: columns.into_iter().map(|(_, column)| column).collect(),
+        }
+    }
+
+    fn aggregate(&mut self, depth: usize) -> Query {
+        let (from, scope) = self.from(depth);
+        let filter = self.filter(&scope);
+        let group_count = *[0, 1, 1, 1, 2].choose(self.rng).expect("there are some");
+        let groups: Vec<(String, Type)> = (0..group_count).map(|_| scope.any(self.rng, 1)).collect();
+        let calls: Vec<(String, Type)> = (0..self.rng.random_range(1..4))
+            .map(|_| scope.call(self.rng))
+            .collect();
+        let all: Vec<(String, Column)> = groups.iter().chain(&calls).enumerate().map(named).collect();
+        let list = all
+            .iter()
+            .map(|(sql, column)| format!("{sql} AS {}", column.name));
+        let list = list.collect::<Vec<_>>().join(", ");
+        let group = match groups.len() {
+            0 => String::new(),
+            _ => {
+                let groups: Vec<&str> = groups.iter().map(|(sql, _)| sql.as_str()).collect();
+                format!(" GROUP BY {}", groups.join(", "))
+            }
+        };
+        let having = match self.rng.random_range(0..4) {
+            0 => format!(" HAVING count(*) > {}", self.rng.random_range(0..3)),
+            _ => String::new(),
+        };
+        Query {
+            sql: format!("SELECT {list} FROM {from}{filter}{group}{having}"),
+            columns: all.into_iter().map(|(_, column)| column).collect(),
+        }
+    }
+
+    fn union(&mut self, depth: usize, operator: &str) -> Query {
+        let (left_from, left_scope) = self.from(depth.saturating_sub(1));
+        let (right_from, right_scope) = self.from(depth.saturating_sub(1));
+        let mut columns = Vec::new();
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for i in 0..self.rng.random_range(1..4) {
+            let (sql, data_type) = left_scope.any(self.rng, 1);
+            left.push(format!("{sql} AS c{i}"));
+            right.push(format!("{} AS c{i}", right_scope.of(self.rng, data_type, 1)));
+            let name = format!("c{i}");
+            columns.push(Column { name, data_type });
+        }
+        let (left_filter, right_filter) = (self.filter(&left_scope), self.filter(&right_scope));
+        let (left, right) = (left.join(", "), right.join(", "));
+        Query {
+            sql: format!(
+                "SELECT {left} FROM {left_from}{left_filter} {operator} SELECT {right} FROM {right_from}{right_filter}"
+            ),
+            columns,
+        }
+    }
+
+    /// A window function over a total order, so that it has one answer.
+    fn window(&mut self, depth: usize) -> Query {
+        let inner = self.query(depth.saturating_sub(1));
+        let alias = self.alias();
+        let names: Vec<String> = inner
+            .columns
+            .iter()
+            .map(|column| format!("{alias}.{}", column.name))
+            .collect();
+        let function = *["row_number()", "rank()", "count(*)"]
+            .choose(self.rng)
+            .expect("there are some");
+        let order = names.join(", ");
+        let partition = &names[self.rng.random_range(0..names.len())];
+        let mut columns = inner.columns;
+        let window = format!("w{}", columns.len());
+        let sql = format!(
+            "SELECT {order}, {function} OVER (PARTITION BY {partition} ORDER BY {order}) AS {window} FROM ({}) AS {alias}",
+            inner.sql
+        );
+        columns.push(Column {
+            name: window,
+            data_type: Type::Int,
+        });
+        Query { sql, columns }
+    }
+
+    fn limited(&mut self, depth: usize) -> Query {
+        let inner = self.query(depth.saturating_sub(1));
+        let alias = self.alias();
+        let names: Vec<&str> = inner.columns.iter().map(|column| column.name.as_str()).collect();
+        let (limit, offset) = (self.rng.random_range(0..4), self.rng.random_range(0..2));
+        let sql = format!(
+            "SELECT * FROM ({}) AS {alias} ORDER BY {} LIMIT {limit} OFFSET {offset}",
+            inner.sql,
+            names.join(", ")
+        );
+        Query {
+            sql,
+            columns: inner.columns,
+        }
+    }
+
+    fn alias(&mut self) -> String {
+        self.aliases += 1;
+        format!("s{}", self.aliases - 1)
+    }
+
+    fn columns(&mut self, scope: &Scope) -> Vec<(String, Column)> {
+        let count = self.rng.random_range(1..5);
+        let made: Vec<(String, Type)> = (0..count).map(|_| scope.any(self.rng, 2)).collect();
+        made.iter().enumerate().map(named).collect()
+    }
+
+    fn filter(&mut self, scope: &Scope) -> String {
+        match self.rng.random_range(0..10) {
+            0..5 => String::new(),
+            5..8 => format!(" WHERE {}", scope.condition(self.rng, 2)),
+            8 => format!(" WHERE {}", self.subquery(scope)),
+            _ => format!(
+                " WHERE {} AND {}",
+                scope.condition(self.rng, 1),
+                self.subquery(scope)
+            ),
+        }
+    }
+
+    /// A condition on another relation: semi and anti joins, and a scalar.
+    fn subquery(&mut self, scope: &Scope) -> String {
+        let outer = scope.of(self.rng, Type::Int, 0);
+        let alias = self.alias();
+        match self.rng.random_range(0..5) {
+            0 => format!("{outer} IN (SELECT {alias}.k FROM t1 AS {alias} WHERE {alias}.f > 0.0)"),
+            1 => format!("{outer} NOT IN (SELECT {alias}.id FROM t2 AS {alias})"),
+            2 => format!("EXISTS (SELECT 1 FROM t1 AS {alias} WHERE {alias}.k = {outer})"),
+            3 => format!("NOT EXISTS (SELECT 1 FROM t0 AS {alias} WHERE {alias}.k = {outer})"),
+            _ => format!("{outer} >= (SELECT min({alias}.k) FROM t2 AS {alias})"),
+        }
+    }
+
+    /// One to three relations or subqueries, joined.
+    fn from(&mut self, depth: usize) -> (String, Scope) {
+        let (mut sql, mut scope) = self.source(depth);
+        for _ in 0..*[0, 0, 1, 1, 2].choose(self.rng).expect("there are some") {
+            let (right, right_scope) = self.source(depth.saturating_sub(1));
+            let join = match self.rng.random_range(0..20) {
+                0..15 => "JOIN",
+                15..17 => "LEFT JOIN",
+                17 => "RIGHT JOIN",
+                18 => "FULL JOIN",
+                _ => "CROSS JOIN",
+            };
+            let on = match join {
+                "CROSS JOIN" => String::new(),
+                _ => format!(" ON {}", scope.join_condition(&right_scope, self.rng)),
+            };
+            sql = format!("{sql} {join} {right}{on}");
+            scope.columns.extend(right_scope.columns);
+        }
+        (sql, scope)
+    }
+
+    fn source(&mut self, depth: usize) -> (String, Scope) {
+        let alias = self.alias();
+        let (sql, columns) = if depth > 0 && self.rng.random_bool(0.35) {
+            let query = self.query(depth - 1);
+            (format!("({})", query.sql), query.columns)
+        } else {
+            // The latest relations are the views: chosen more often than each table.
+            let from = if self.rng.random_bool(0.4) {
+                self.relations.len() - 1
+            } else {
+                0
+            };
+            let choice = self.rng.random_range(from..self.relations.len());
+            self.relations[choice].clone()
+        };
+        let qualified = columns.into_iter().map(|column| Column {
+            name: format!("{alias}.{}", column.name),
+            data_type: column.data_type,
+        });
+        let scope = Scope {
+            columns: qualified.collect(),
+        };
+        (format!("{sql} AS {alias}"), scope)
+    }
+}
+
+/// The expression at a place, under a name that says the place.
+fn named((i, (sql, data_type)): (usize, &(String, Type))) -> (String, Column) {
+    let name = format!("c{i}");
+    (
+        sql.clone(),
+        Column {
+            name,
+            data_type: *data_type,
+        },
+    )
+}

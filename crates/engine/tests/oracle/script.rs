@@ -1,0 +1,108 @@
+//! Random scripts: inserts, duplicates, deletes, updates that move a row, rows that come and go within an epoch, both
+//! sides of a join in one epoch, empty epochs, late views and restarts.
+
+use super::case::{Cell, Row, Shape, Step, TABLES, Type};
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+
+/// Steps that create `views` views among some epochs.
+pub(crate) fn script(rng: &mut SmallRng, views: usize) -> Vec<Step> {
+    let mut tables: [Vec<Row>; TABLES.len()] = Default::default();
+    let epochs = rng.random_range(2..7);
+    let mut steps: Vec<Step> = (0..epochs).map(|_| epoch(rng, &mut tables)).collect();
+    let mut earliest = 0;
+    for view in 0..views {
+        let late = rng.random_bool(0.3);
+        let at = if late {
+            rng.random_range(earliest..=steps.len())
+        } else {
+            earliest
+        };
+        steps.insert(at, Step::Create(view));
+        earliest = at + 1;
+    }
+    if rng.random_bool(0.15) {
+        steps.insert(rng.random_range(0..=steps.len()), Step::Reopen);
+    }
+    steps
+}
+
+fn epoch(rng: &mut SmallRng, tables: &mut [Vec<Row>]) -> Step {
+    let mut changes = Vec::new();
+    for (table, content) in tables.iter_mut().enumerate() {
+        let mut rows = Vec::new();
+        if rng.random_bool(0.7) {
+            for _ in 0..rng.random_range(0..6) {
+                change(rng, table, content, &mut rows);
+            }
+        }
+        if rng.random_bool(0.5) {
+            rows.shuffle(rng);
+        }
+        if !rows.is_empty() {
+            changes.push((table, rows));
+        }
+    }
+    Step::Epoch(changes)
+}
+
+/// Appends one change of a table to `rows`.
+fn change(rng: &mut SmallRng, table: usize, content: &mut Vec<Row>, rows: &mut Vec<(Row, i64)>) {
+    let Shape { columns, keyed, .. } = TABLES[table];
+    let old = (!content.is_empty()).then(|| rng.random_range(0..content.len()));
+    match (rng.random_range(0..10), old) {
+        (0..=1, Some(old)) => rows.push((content.swap_remove(old), -1)),
+        (2..=3, Some(old)) => {
+            let row = content.swap_remove(old);
+            let column = rng.random_range(usize::from(keyed)..row.len());
+            let mut updated = row.clone();
+            updated[column] = cell(rng, columns[column].1);
+            rows.extend([(row, -1), (updated.clone(), 1)]);
+            content.push(updated);
+        }
+        (4, Some(old)) if !keyed => {
+            let (row, weight) = (content[old].clone(), rng.random_range(1..3));
+            (0..weight).for_each(|_| content.push(row.clone()));
+            rows.push((row, weight));
+        }
+        (5, _) => {
+            if let Some(row) = new_row(rng, table, content) {
+                rows.extend([(row.clone(), 1), (row, -1)]);
+            }
+        }
+        _ => {
+            if let Some(row) = new_row(rng, table, content) {
+                content.push(row.clone());
+                rows.push((row, 1));
+            }
+        }
+    }
+}
+
+/// A row that may be inserted; None if its key is taken.
+fn new_row(rng: &mut SmallRng, table: usize, content: &[Row]) -> Option<Row> {
+    let Shape { columns, keyed, .. } = TABLES[table];
+    let mut row: Row = columns
+        .iter()
+        .map(|(_, data_type)| cell(rng, *data_type))
+        .collect();
+    if keyed {
+        row[0] = Cell::Int(rng.random_range(0..8));
+    }
+    let is_taken = keyed && content.iter().any(|other| other[0] == row[0]);
+    (!is_taken).then_some(row)
+}
+
+fn cell(rng: &mut SmallRng, data_type: Type) -> Cell {
+    if rng.random_bool(0.2) {
+        return Cell::Null;
+    }
+    match data_type {
+        Type::Int | Type::Small => Cell::Int(rng.random_range(0..4)),
+        Type::Text => Cell::Text(["", "a", "b", "ab"].choose(rng).expect("there are some")),
+        Type::Decimal => Cell::Decimal(*[0, 50, 125, -125, 200].choose(rng).expect("there are some")),
+        Type::Float | Type::Ratio => Cell::Float(rng.random_range(-1..4)),
+        Type::Bool => Cell::Null,
+    }
+}

@@ -1,0 +1,342 @@
+//! A store, an engine and tables, run through a case. After every step each view must be what DataFusion computes from
+//! scratch, and the sum of its deltas must be what is stored.
+
+use super::case::{Case, Row, Step, TABLES, batch};
+use super::compare::{different, stored, weights};
+use arrow::array::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use tempfile::TempDir;
+use viewfeed_change::row::conform;
+use viewfeed_change::{
+    Batch, Delta, Error, Relation, RelationId, RelationKind, RelationName, Relations, Timestamp, View,
+};
+use viewfeed_engine::{Engine, StepInput};
+use viewfeed_query::{Planner, Purpose};
+use viewfeed_store::{Durability, EpochRecord, Options, Reader, Store, Txn, arrange};
+
+/// Why a case stopped.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The engine is wrong.
+    Wrong(String),
+    /// DataFusion cannot plan or run a query, so there is nothing to compare with.
+    Unanswerable(String),
+}
+
+/// A defect put in on purpose, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    None,
+    /// The engine is not told of the last row of a table's change.
+    RowLost,
+    /// A row of a view's delta is left out of what is published.
+    DeltaCut,
+    /// A row is counted twice by the engine.
+    RowRepeated,
+}
+
+/// How many comparisons were made, to know that a run did something.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) comparisons: usize,
+    pub(crate) rows: usize,
+}
+
+/// A view that exists.
+struct Watched {
+    id: RelationId,
+    /// Its query, planned to be run from scratch.
+    query: LogicalPlan,
+    /// Every delta it ever had.
+    deltas: Vec<Batch>,
+}
+
+/// The database under test.
+pub(crate) struct World {
+    dir: TempDir,
+    open: Option<(Store, Engine)>,
+    planner: Planner,
+    relations: Arc<Relations>,
+    /// What each table holds, with multiplicities.
+    contents: Vec<HashMap<Row, i64>>,
+    views: Vec<Watched>,
+    defect: Defect,
+    pub(crate) tally: Tally,
+}
+
+/// The clock of every epoch.
+const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+
+impl World {
+    /// Empty tables, no views.
+    pub(crate) fn new(planner: &Planner, defect: Defect) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut relations = Relations::starting_at(1);
+        for shape in &TABLES {
+            let id = relations.allocate();
+            relations.put(shape.relation(id)).map_err(wrong)?;
+        }
+        let mut world = Self {
+            dir,
+            open: None,
+            planner: planner.clone(),
+            relations: Arc::new(relations),
+            contents: vec![HashMap::new(); TABLES.len()],
+            views: Vec::new(),
+            defect,
+            tally: Tally::default(),
+        };
+        world.reopen()?;
+        Ok(world)
+    }
+
+    /// Runs every step, checking after each.
+    pub(crate) fn run(&mut self, case: &Case) -> Result<(), Failure> {
+        for step in &case.steps {
+            match step {
+                Step::Create(view) => self.create(&format!("v{view}"), &case.views[*view])?,
+                Step::Epoch(changes) => self.epoch(changes)?,
+                Step::Reopen => self.reopen()?,
+                Step::Clear => self.clear()?,
+            }
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// How many entries the engine and the tables have in the store.
+    pub(crate) fn state_entries(&self) -> Result<usize, Failure> {
+        let reader = self.store().reader();
+        let mut count = 0;
+        for prefix in [b"a", b"o"] {
+            let mut each = |_: &[u8], _: &[u8]| {
+                count += 1;
+                Ok(ControlFlow::Continue(()))
+            };
+            reader.scan(prefix, prefix, &mut each).map_err(wrong)?;
+        }
+        Ok(count)
+    }
+
+    fn store(&self) -> &Store {
+        &self.open.as_ref().expect("the store is open between steps").0
+    }
+
+    fn reopen(&mut self) -> Result<(), Failure> {
+        if let Some((store, engine)) = self.open.take() {
+            drop(engine);
+            drop(store);
+        }
+        let options = Options {
+            durability: Durability::Relaxed { interval_ms: 60_000 },
+            ..Options::default()
+        };
+        let store = Store::open(self.dir.path(), options).map_err(wrong)?;
+        let mut txn = store.begin().map_err(wrong)?;
+        for table in self
+            .relations
+            .iter()
+            .filter(|relation| relation.as_table().is_some())
+        {
+            arrange::ensure(&mut txn, table, &table.key_paths()).map_err(wrong)?;
+        }
+        txn.seal();
+        let mut engine = Engine::open(self.planner.clone(), &self.relations, &mut txn).map_err(wrong)?;
+        store.commit(txn, &self.record(&[])).map_err(wrong)?;
+        if let Some(delta) = engine.take_opening_deltas().first() {
+            return Err(Failure::Wrong(format!(
+                "opening changed relation {:?}",
+                delta.relation
+            )));
+        }
+        self.open = Some((store, engine));
+        Ok(())
+    }
+
+    fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
+        let query = self
+            .planner
+            .plan_sql(sql, &self.relations, RelationName::PUBLIC, Purpose::Batch)
+            .map_err(unanswerable)?;
+        self.answer(&query, &self.store().reader())?;
+        let (store, engine) = self.open.as_mut().expect("the store is open between steps");
+        let plan = engine
+            .plan(sql, RelationName::PUBLIC, &self.relations)
+            .map_err(wrong)?;
+        let mut relations = (*self.relations).clone();
+        let id = relations.allocate();
+        let view = Relation {
+            id,
+            name: RelationName::new(RelationName::PUBLIC, name),
+            columns: plan.columns,
+            key: plan.key,
+            kind: RelationKind::View(View {
+                sql: sql.to_owned(),
+                search_schema: RelationName::PUBLIC.to_owned(),
+                inputs: plan.inputs,
+                require_incremental: false,
+            }),
+            schema_version: 1,
+        };
+        let view = relations.put(view).map_err(wrong)?;
+        let relations = Arc::new(relations);
+        let mut txn = store.begin().map_err(wrong)?;
+        engine.set_time(NOW);
+        let delta = engine.create_view(&view, &relations, &mut txn).map_err(wrong)?;
+        self.relations = relations;
+        let deltas = vec![delta.batch.clone()];
+        self.views.push(Watched { id, query, deltas });
+        self.commit(txn, &[delta])
+    }
+
+    fn epoch(&mut self, changes: &[(usize, Vec<(Row, i64)>)]) -> Result<(), Failure> {
+        let mut deltas = Vec::new();
+        for (table, rows) in changes {
+            let rows = self.possible(*table, rows);
+            let relation = self.table(*table);
+            if !rows.is_empty() {
+                deltas.push(Delta {
+                    relation: relation.id,
+                    batch: batch(&relation, &rows),
+                });
+            }
+        }
+        let mut txn = self.store().begin().map_err(wrong)?;
+        for delta in &deltas {
+            let relation = self
+                .relations
+                .get(delta.relation)
+                .expect("a table is never dropped");
+            for arrangement in arrange::all(&txn.before(), relation).map_err(wrong)? {
+                arrangement.stage(&mut txn, &delta.batch).map_err(wrong)?;
+            }
+        }
+        let told = self.spoil_input(deltas);
+        let input = StepInput {
+            deltas: told,
+            now: NOW,
+        };
+        let (_, engine) = self.open.as_mut().expect("the store is open between steps");
+        let mut output = engine.step(&input, &self.relations, &mut txn);
+        if let Some((view, error)) = output.failed.first() {
+            return Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")));
+        }
+        self.spoil_output(&mut output.deltas);
+        for delta in &output.deltas {
+            let view = self.views.iter_mut().find(|view| view.id == delta.relation);
+            let view = view.ok_or_else(|| Failure::Wrong("a delta of no view".to_owned()))?;
+            view.deltas.push(delta.batch.clone());
+        }
+        self.commit(txn, &output.deltas)
+    }
+
+    fn clear(&mut self) -> Result<(), Failure> {
+        let all =
+            |content: &HashMap<Row, i64>| content.iter().map(|(row, count)| (row.clone(), -count)).collect();
+        let changes: Vec<_> = self.contents.iter().map(all).enumerate().collect();
+        self.epoch(&changes)
+    }
+
+    /// The changes of a table without those that would remove a row that is not there or repeat a key: what is left of
+    /// a case that was made smaller may have such.
+    fn possible(&mut self, table: usize, rows: &[(Row, i64)]) -> Vec<(Row, i64)> {
+        let content = &mut self.contents[table];
+        let mut after = content.clone();
+        for (row, weight) in rows {
+            *after.entry(row.clone()).or_default() += weight;
+        }
+        after.retain(|_, count| *count != 0);
+        let keyed = TABLES[table].keyed;
+        let mut keys = HashSet::new();
+        let keeps_key = !keyed
+            || after
+                .iter()
+                .all(|(row, count)| *count == 1 && keys.insert(row[0]));
+        let is_possible = keeps_key && after.values().all(|count| *count > 0);
+        if !is_possible {
+            return Vec::new();
+        }
+        *content = after;
+        rows.to_vec()
+    }
+
+    fn spoil_input(&self, mut deltas: Vec<Delta>) -> Vec<Delta> {
+        let Some(last) = deltas.last_mut() else {
+            return deltas;
+        };
+        let mut indices: Vec<u32> = (0..last.batch.len() as u32).collect();
+        match self.defect {
+            Defect::RowLost => drop(indices.pop()),
+            Defect::RowRepeated => indices.push(0),
+            _ => return deltas,
+        }
+        last.batch = last.batch.take(&indices).expect("the indices are those of rows");
+        deltas
+    }
+
+    fn spoil_output(&self, deltas: &mut [Delta]) {
+        if let (Defect::DeltaCut, Some(delta)) = (self.defect, deltas.last_mut()) {
+            let indices: Vec<u32> = (1..delta.batch.len() as u32).collect();
+            delta.batch = delta.batch.take(&indices).expect("the indices are those of rows");
+        }
+    }
+
+    /// Every view: stored rows = DataFusion's answer = the sum of deltas.
+    fn check(&mut self) -> Result<(), Failure> {
+        let reader = self.store().reader();
+        for watched in &self.views {
+            let view = self.relations.get(watched.id).expect("a view is never dropped");
+            let schema = view.schema();
+            let stored = weights(&schema, &stored(&reader, view)?)?;
+            let answer = self.answer(&watched.query, &reader)?;
+            let conformed = answer
+                .iter()
+                .map(|rows| conform(rows, &schema).map(Batch::inserts));
+            let expected = weights(&schema, &conformed.collect::<Result<Vec<_>, _>>().map_err(wrong)?)?;
+            if stored != expected {
+                return Err(different(view, "stored", &stored, "expected", &expected));
+            }
+            let summed = weights(&schema, &watched.deltas)?;
+            if summed != stored {
+                return Err(different(view, "sum of deltas", &summed, "stored", &stored));
+            }
+            self.tally.comparisons += 1;
+            self.tally.rows += stored.len();
+        }
+        Ok(())
+    }
+
+    fn answer(&self, query: &LogicalPlan, reader: &Reader) -> Result<Vec<RecordBatch>, Failure> {
+        self.planner.execute(query, reader, NOW).map_err(unanswerable)
+    }
+
+    fn table(&self, table: usize) -> Arc<Relation> {
+        let name = RelationName::new(RelationName::PUBLIC, TABLES[table].name);
+        self.relations.named(&name).expect("every table exists").clone()
+    }
+
+    fn commit(&self, txn: Txn, deltas: &[Delta]) -> Result<(), Failure> {
+        self.store().commit(txn, &self.record(deltas)).map_err(wrong)?;
+        Ok(())
+    }
+
+    fn record(&self, deltas: &[Delta]) -> EpochRecord {
+        EpochRecord {
+            commit_time: NOW,
+            transactions: Vec::new(),
+            deltas: deltas.to_vec(),
+            schema_versions: self.relations.iter().map(|relation| (relation.id, 1)).collect(),
+        }
+    }
+}
+
+fn unanswerable(error: Error) -> Failure {
+    Failure::Unanswerable(format!("{error:?}"))
+}
+
+pub(super) fn wrong(error: Error) -> Failure {
+    Failure::Wrong(format!("{error:?}"))
+}
