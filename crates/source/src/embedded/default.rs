@@ -22,7 +22,7 @@ pub(super) enum ColumnDefault {
     /// The next values of the store's sequence with this name.
     Sequence(String),
     /// An expression, for each row anew.
-    Computed(Scalar),
+    Computed(Box<Scalar>),
 }
 
 impl ColumnDefault {
@@ -45,7 +45,7 @@ impl ColumnDefault {
         }
         let scalar = Scalar::new(expr, &empty_schema(), planner)?;
         if !scalar.is_constant() {
-            return Ok(Self::Computed(scalar));
+            return Ok(Self::Computed(Box::new(scalar)));
         }
         let value = scalar.evaluate(&rows_without_columns(1)?, planner, Timestamp(0))?;
         Ok(Self::Constant(coerce::coerce(&value, column)?))
