@@ -301,7 +301,7 @@ fn arrays() {
 
 #[test]
 fn defaults_of_every_kind() {
-    let mut database = Database::with(
+    let database = Database::with(
         "CREATE TABLE t (id INT, a TIMESTAMP DEFAULT now(), b DATE DEFAULT current_date, c TEXT DEFAULT 'x' || 'y', d NUMERIC(4,1) DEFAULT 1.25,
          e INT[] DEFAULT '{1}', f BOOLEAN DEFAULT false, g INTERVAL DEFAULT '1 day', h INT DEFAULT -1, i DOUBLE PRECISION DEFAULT random(), j TEXT DEFAULT NULL);
          INSERT INTO t (id) VALUES (1), (2)",

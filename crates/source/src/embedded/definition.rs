@@ -5,7 +5,6 @@ use super::SOURCE;
 use super::expression::{Scope, columns_read};
 use super::name::{self, identifier, unsupported};
 use super::unique::primary_name;
-use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{self, ColumnOption, Expr, TableConstraint};
 use std::collections::BTreeSet;
 use viewfeed_change::{
@@ -55,19 +54,14 @@ impl Definition {
     /// Adds a column at the end, with the constraints written beside it.
     pub(super) fn add_column(&mut self, definition: &ast::ColumnDef) -> Result<()> {
         let name = identifier(&definition.name);
-        let (mut column, is_serial) = match serial_type(&definition.data_type) {
-            Some(data_type) => (Column::new(0, &name, data_type, false), true),
-            None => {
-                let (data_type, logical) = viewfeed_query::column_type(&definition.data_type)?;
-                (
-                    Column {
-                        logical,
-                        ..Column::new(0, &name, data_type, true)
-                    },
-                    false,
-                )
-            }
+        let (data_type, logical) = viewfeed_query::column_type(&definition.data_type)?;
+        let mut column = Column {
+            logical,
+            ..Column::new(0, &name, data_type, true)
         };
+        if viewfeed_query::is_serial(&definition.data_type) {
+            (column.default, column.nullable) = (Some(self.sequence_default(&name)), false);
+        }
         column.id = self
             .relation
             .columns
@@ -76,9 +70,6 @@ impl Definition {
             .max()
             .unwrap_or(1)
             .max(1);
-        if is_serial {
-            column.default = Some(self.sequence_default(&name));
-        }
         self.push(column)?;
         definition
             .options
@@ -302,19 +293,6 @@ pub(super) fn index_columns(columns: &[ast::IndexColumn], relation: &Relation) -
         places.push(place);
     }
     Ok(places)
-}
-
-/// `smallserial`, `serial`, `bigserial`: an integer with a sequence.
-fn serial_type(sql: &ast::DataType) -> Option<DataType> {
-    let ast::DataType::Custom(name, arguments) = sql else {
-        return None;
-    };
-    match (name::last(name).ok()?.as_str(), arguments.is_empty()) {
-        ("smallserial" | "serial2", true) => Some(DataType::Int16),
-        ("serial" | "serial4", true) => Some(DataType::Int32),
-        ("bigserial" | "serial8", true) => Some(DataType::Int64),
-        _ => None,
-    }
 }
 
 fn sequence_label(table: &str, column: &str) -> String {

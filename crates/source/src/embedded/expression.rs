@@ -2,7 +2,6 @@
 //!
 //! Subqueries are no scalars: statements that hold one are planned as a SELECT instead.
 
-use super::literal::timestamp_text;
 use super::name::{self, identifier};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -89,20 +88,22 @@ pub(super) struct Scalar {
 impl Scalar {
     /// Compiles an expression that is local to rows of `schema` (see [`Scope::localise`]).
     pub(super) fn new(expr: Expr, schema: &SchemaRef, planner: &Planner) -> Result<Self> {
-        let pinned = pin_time(&expr, Timestamp(0));
-        let compiled = planner.scalar(&pinned.as_ref().unwrap_or(&expr).to_string(), schema, None)?;
-        let compiled = pinned.is_none().then_some(compiled);
+        let sql = expr.to_string();
+        let compiled = match asks_time(&expr) {
+            // Compiled to find what is wrong with it, then thrown away.
+            true => planner
+                .scalar_at(&sql, schema, None, Timestamp(0))
+                .map(|_| None)?,
+            false => Some(planner.scalar(&sql, schema, None)?),
+        };
         Ok(Self { expr, compiled })
     }
 
     /// One value for each of `rows`.
     pub(super) fn evaluate(&self, rows: &RecordBatch, planner: &Planner, now: Timestamp) -> Result<ArrayRef> {
-        let compiled = match (&self.compiled, pin_time(&self.expr, now)) {
-            (Some(compiled), _) => compiled.clone(),
-            (None, pinned) => {
-                let expr = pinned.as_ref().unwrap_or(&self.expr);
-                planner.scalar(&expr.to_string(), &rows.schema(), None)?
-            }
+        let compiled = match &self.compiled {
+            Some(compiled) => compiled.clone(),
+            None => planner.scalar_at(&self.expr.to_string(), &rows.schema(), None, now)?,
         };
         let value = compiled.evaluate(rows).map_err(evaluation)?;
         value.into_array(rows.num_rows()).map_err(evaluation)
@@ -131,41 +132,30 @@ fn evaluation(error: DataFusionError) -> Error {
     Error::invalid("EVALUATION", message)
 }
 
-/// `expr` with the time in place of `now()` and its like; None if it asks for no time.
-fn pin_time(expr: &Expr, now: Timestamp) -> Option<Expr> {
-    let mut pinned = expr.clone();
-    let mut found = false;
-    let _ = ast::visit_expressions_mut(&mut pinned, |part| {
-        if let Expr::Function(function) = part
-            && let Some(data_type) = time_type(function)
-        {
-            found = true;
-            *part = Expr::Cast {
-                kind: ast::CastKind::Cast,
-                expr: Box::new(Expr::Value(
-                    ast::Value::SingleQuotedString(timestamp_text(now)).into(),
-                )),
-                data_type,
-                array: false,
-                format: None,
-            };
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    found.then_some(pinned)
+/// Whether `expr` calls `now()` or its like.
+fn asks_time(expr: &Expr) -> bool {
+    ast::visit_expressions(expr, |part| match part {
+        Expr::Function(function) if is_time(function) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
-fn time_type(function: &ast::Function) -> Option<ast::DataType> {
-    use ast::{DataType, TimezoneInfo};
-    match name::last(&function.name).ok()?.as_str() {
-        "now" | "current_timestamp" | "transaction_timestamp" | "statement_timestamp" => {
-            Some(DataType::Timestamp(None, TimezoneInfo::WithTimeZone))
-        }
-        "localtimestamp" => Some(DataType::Timestamp(None, TimezoneInfo::None)),
-        "current_date" | "today" => Some(DataType::Date),
-        "current_time" | "localtime" => Some(DataType::Time(None, TimezoneInfo::None)),
-        _ => None,
-    }
+fn is_time(function: &ast::Function) -> bool {
+    name::last(&function.name).is_ok_and(|name| {
+        matches!(
+            &*name,
+            "now"
+                | "current_timestamp"
+                | "transaction_timestamp"
+                | "statement_timestamp"
+                | "localtimestamp"
+                | "current_date"
+                | "today"
+                | "current_time"
+                | "localtime"
+        )
+    })
 }
 
 /// Whether `expr` holds a SELECT.

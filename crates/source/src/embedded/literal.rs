@@ -136,7 +136,7 @@ fn of_function<'a>(function: &ast::Function, now: Timestamp) -> Option<Cell<'a>>
 }
 
 /// A timestamp in a form every date and time type can be read from.
-pub(super) fn timestamp_text(now: Timestamp) -> String {
+fn timestamp_text(now: Timestamp) -> String {
     arrow::temporal_conversions::timestamp_us_to_datetime(now.0).map_or_else(String::new, |time| {
         time.format("%Y-%m-%d %H:%M:%S%.6f+00:00").to_string()
     })
