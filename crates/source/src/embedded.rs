@@ -54,7 +54,8 @@ pub struct Context<'a> {
     pub search_schema: &'a str,
     /// What `now()` gives, the same for the whole transaction.
     pub now: Timestamp,
-    /// The row changes so far, in order; statements append to it.
+    /// The row changes so far, in order; statements append to it. DROP TABLE and ALTER TABLE also rewrite what is there
+    /// of their table, so who rolls back restores a copy.
     pub changes: &'a mut Vec<Delta>,
     /// Relations that statements read or wrote; statements add to it (for optimistic sessions).
     pub touched: &'a mut std::collections::BTreeSet<RelationId>,

@@ -190,3 +190,27 @@ fn constraints_and_defaults_come_and_go() {
     );
     database.check_arrangements("t", true);
 }
+
+#[test]
+fn a_table_made_in_the_transaction_can_be_altered_after_it_was_filled() {
+    let mut database = Database::with(
+        "CREATE TABLE t (a INT, b INT); INSERT INTO t VALUES (1, 1), (1, 1), (2, 2); DELETE FROM t WHERE a = 2;
+         ALTER TABLE t RENAME COLUMN b TO c, ADD COLUMN d TEXT DEFAULT 'x'; INSERT INTO t VALUES (3, 3, 'y')",
+    );
+    assert_eq!(
+        database.rows("SELECT a, c, d FROM t"),
+        ["1|1|x", "1|1|x", "3|3|y"]
+    );
+    database.check_arrangements("t", true);
+    let refused = "INSERT INTO t VALUES (4, 4, 'z'); ALTER TABLE t ADD COLUMN e INT";
+    assert_eq!(database.reason(refused), "ALTER_AFTER_CHANGE");
+    database.run(
+        "INSERT INTO t VALUES (5, 5, 'z'); ALTER TABLE t RENAME COLUMN d TO e; INSERT INTO t VALUES (6)",
+    );
+    database.check_arrangements("t", true);
+    let done = database.run("INSERT INTO t VALUES (7); DROP TABLE t");
+    assert!(
+        done.changes.is_empty(),
+        "what was changed in a dropped table is forgotten"
+    );
+}

@@ -1,5 +1,8 @@
 //! The embedded store through its public doors: SQL or rows in, rows out, over a real store.
 
+// All of this is test code, helpers included.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod alter;
 mod atomicity;
 mod conflict;
@@ -9,5 +12,6 @@ mod definition;
 mod insert;
 mod model;
 mod rows;
+mod speed;
 mod types;
 mod update;

@@ -1,4 +1,5 @@
-//! DROP TABLE: refused while a view reads the table.
+//! DROP TABLE: refused while a view reads the table. What the transaction changed in the table before is forgotten with
+//! it, since nobody can read it any more.
 
 use super::default::sequences;
 use super::{Context, Outcome, name, returning};
@@ -26,6 +27,7 @@ pub(super) fn drop(
             .iter()
             .for_each(|name| context.txn.delete(keys::sequence(name)));
         Arc::make_mut(context.relations).remove(relation.id);
+        context.changes.retain(|delta| delta.relation != relation.id);
         context.touched.insert(relation.id);
     }
     Ok(returning::done("DROP TABLE"))

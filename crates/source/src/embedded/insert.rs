@@ -49,49 +49,50 @@ pub(super) fn insert(
     };
     let relation = name::table(table, context)?;
     let rules = embedded.rules(&relation)?;
-    let targets = targets(statement, &relation)?;
-    let proposed = match &statement.source {
-        None => Proposed {
-            columns: vec![None; relation.columns.len()],
-            count: 1,
-        },
-        Some(query) => match (&*query.body, is_bare(query)) {
-            (ast::SetExpr::Values(values), true) => {
-                from_values(embedded, values, &targets, statement, &rules, context)?
-            }
-            _ => from_query(embedded, query, &targets, statement, &rules, context)?,
-        },
-    };
-    let rows = proposed.admit(&rules, context)?;
+    let rows = propose(embedded, statement, &rules, context)?.admit(&rules, context)?;
     let alias = statement
         .table_alias
         .as_ref()
         .map(|alias| name::identifier(&alias.alias));
     let edit = match &statement.on {
         None => Edit {
-            old: None,
             new: Some(rows),
+            ..Edit::default()
         },
         Some(ast::OnInsert::OnConflict(on)) => conflict::resolve(on, rows, alias.clone(), &rules, context)?,
         Some(_) => {
-            return Err(name::unsupported(
-                "ON DUPLICATE KEY",
-                "use ON CONFLICT (key) DO UPDATE SET …",
-            ));
+            let hint = "use ON CONFLICT (key) DO UPDATE SET …";
+            return Err(name::unsupported("ON DUPLICATE KEY", hint));
         }
     };
     stage::apply(&rules, &edit, context)?;
     let written = edit
         .new
         .unwrap_or_else(|| RecordBatch::new_empty(rules.schema.clone()));
-    returning::outcome(
-        "INSERT",
-        &written,
-        statement.returning.as_deref(),
-        alias,
-        &rules,
-        context,
-    )
+    let returning = statement.returning.as_deref();
+    returning::outcome("INSERT", &written, returning, alias, &rules, context)
+}
+
+/// The values that are given, from wherever they come.
+fn propose(
+    embedded: &Embedded,
+    statement: &ast::Insert,
+    rules: &Rules,
+    context: &mut Context<'_>,
+) -> Result<Proposed> {
+    let targets = targets(statement, &rules.relation)?;
+    match &statement.source {
+        None => Ok(Proposed {
+            columns: vec![None; rules.relation.columns.len()],
+            count: 1,
+        }),
+        Some(query) => match &*query.body {
+            ast::SetExpr::Values(values) if is_bare(query) => {
+                from_values(embedded, values, &targets, statement, rules, context)
+            }
+            _ => from_query(embedded, query, &targets, statement, rules, context),
+        },
+    }
 }
 
 fn refuse_dialects(statement: &ast::Insert) -> Result<()> {
