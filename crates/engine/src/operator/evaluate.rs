@@ -15,5 +15,7 @@ pub(crate) fn evaluate(expression: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -
 }
 
 fn failed(error: DataFusionError) -> Error {
-    Error::invalid("EVALUATION", "computing a value failed").because(error)
+    Error::invalid("EVALUATION", "computing a value of a view failed")
+        .hint("guard the expression, for example with NULLIF, CASE or TRY_CAST")
+        .because(error)
 }

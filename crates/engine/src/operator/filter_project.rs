@@ -1,10 +1,10 @@
 //! Filters, projections and casts in one pass over a batch. No state, O(Δ): weights are carried along.
 
+use super::evaluate::evaluate;
 use super::{Collect, Emit, Operator};
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use std::fmt;
 use std::sync::Arc;
@@ -115,10 +115,7 @@ fn keep_true(
     rows: RecordBatch,
     weights: &mut Vec<i64>,
 ) -> Result<RecordBatch> {
-    let answer = predicate
-        .evaluate(&rows)
-        .and_then(|value| value.into_array(rows.num_rows()))
-        .map_err(evaluation)?;
+    let answer = evaluate(predicate, &rows)?;
     let mask = answer
         .as_any()
         .downcast_ref::<BooleanArray>()
@@ -141,10 +138,7 @@ fn keep_true(
 fn compute(exprs: &[Arc<dyn PhysicalExpr>], rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = Vec::with_capacity(exprs.len());
     for (expr, field) in exprs.iter().zip(schema.fields()) {
-        let value = expr
-            .evaluate(rows)
-            .and_then(|value| value.into_array(rows.num_rows()))
-            .map_err(evaluation)?;
+        let value = evaluate(expr, rows)?;
         columns.push(match value.data_type() == field.data_type() {
             true => value,
             false => arrow::compute::cast(&value, field.data_type())?,
@@ -160,10 +154,4 @@ fn with_count(schema: &SchemaRef, columns: Vec<arrow::array::ArrayRef>, count: u
         columns,
         &options,
     )?)
-}
-
-fn evaluation(error: DataFusionError) -> Error {
-    Error::invalid("EVALUATION", "computing a value of a view failed")
-        .hint("guard the expression, for example with NULLIF, CASE or TRY_CAST")
-        .because(error)
 }

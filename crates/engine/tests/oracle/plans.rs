@@ -87,7 +87,9 @@ impl<'a> Plans<'a> {
         let (from, scope) = self.from(depth);
         let filter = self.filter(&scope);
         let group_count = *[0, 1, 1, 1, 2].choose(self.rng).expect("there are some");
-        let groups: Vec<(String, Type)> = (0..group_count).map(|_| scope.any(self.rng, 1)).collect();
+        let groups: Vec<(String, Type)> = (0..group_count)
+            .map(|_| not_a_place(scope.any(self.rng, 1)))
+            .collect();
         let calls: Vec<(String, Type)> = (0..self.rng.random_range(1..4))
             .map(|_| scope.call(self.rng))
             .collect();
@@ -273,4 +275,12 @@ fn named((i, (sql, data_type)): (usize, &(String, Type))) -> (String, Column) {
             data_type: *data_type,
         },
     )
+}
+
+/// `GROUP BY 2` means the second column: a number is grouped by as an expression.
+fn not_a_place((sql, data_type): (String, Type)) -> (String, Type) {
+    match sql.parse::<i64>() {
+        Ok(number) => (format!("abs({number})"), data_type),
+        Err(_) => (sql, data_type),
+    }
 }

@@ -140,3 +140,42 @@ fn is_ordered(data_type: &DataType) -> bool {
             | Decimal256(..)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AggregateFunction::*;
+
+    #[test]
+    fn what_is_exact_is_supported_and_the_rest_is_not() {
+        let same = |function, data_type: DataType| supports(function, &data_type, &data_type);
+        assert!(supports(Count, &DataType::Utf8, &DataType::Int64));
+        assert!(supports(CountRows, &DataType::Null, &DataType::Int64));
+        assert!(supports(
+            Sum,
+            &DataType::Decimal128(10, 2),
+            &DataType::Decimal128(20, 2)
+        ));
+        assert!(supports(
+            Avg,
+            &DataType::Decimal128(10, 2),
+            &DataType::Decimal128(14, 6)
+        ));
+        assert!(same(Sum, DataType::Interval(IntervalUnit::MonthDayNano)));
+        assert!(same(Max, DataType::Utf8View), "views become plain text");
+        assert!(
+            !supports(Sum, &DataType::Int32, &DataType::Int64),
+            "DataFusion casts before it adds"
+        );
+        assert!(!same(Avg, DataType::Int64));
+        assert!(
+            !same(Min, DataType::Decimal32(9, 2)),
+            "the row encoding has no form for it"
+        );
+        assert!(!same(
+            Min,
+            DataType::Struct(Vec::<arrow::datatypes::Field>::new().into())
+        ));
+        assert!(!same(Max, DataType::Null));
+    }
+}
