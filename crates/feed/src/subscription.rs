@@ -1,149 +1,349 @@
-//! One subscriber's stream of frames.
+//! One subscriber's stream of frames: snapshot or backlog, then live, and back to the log when it falls behind.
+//!
+//! There is no gap and no overlap because of one order, used for snapshot and backlog alike: start collecting, then
+//! ask the store for its last epoch `e`, wait until `e` is published, drop what was collected up to `e`. An epoch is
+//! published after its commit, so every epoch after `e` is collected, and none is both read and collected.
 
+mod tell;
+
+use crate::feed::Registration;
+use crate::frame::{Frame, FrameKind, reason};
+use crate::queue::Taken;
+use crate::request::{Envelope, OnGap, Request};
+use crate::resume::{self, Backlog, Start};
+use crate::slice::Slice;
+use crate::snapshot::Snapshot;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
-use viewfeed_change::{Batch, ColumnPath, Epoch, RelationId, Result, Timestamp, Transaction};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+use viewfeed_change::{Batch, Epoch, Error, Result};
 
-/// How changes are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Envelope {
-    /// Rows to put, keys to take away.
-    Upsert,
-    /// Rows with weights.
-    Diff,
-    /// The whole result each time.
-    State,
-}
-
-/// What to do when the token is older than the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnGap {
-    /// RESET and a new snapshot.
-    Reset,
-    /// Fail as `OutOfRange`/`RESUME_TOKEN_COMPACTED`.
-    Error,
-}
-
-/// Only rows whose values at `columns` are the ones encoded in `key` (by the row codec of those columns).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Filter {
-    /// The columns, each a path from the row.
-    pub columns: Vec<ColumnPath>,
-    /// Their values, encoded.
-    pub key: Vec<u8>,
-}
-
-/// What to subscribe to.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The table or view.
-    pub relation: RelationId,
-    /// Which of its rows. If there is an arrangement by these columns, a snapshot reads only the matching rows.
-    pub filter: Option<Filter>,
-    /// The columns that make a row unique (UPSERT); empty: the relation's key. UPSERT without any key is refused.
-    pub key: Vec<usize>,
-    /// How changes are told.
-    pub envelope: Envelope,
-    /// Resume after this token.
-    pub token: Option<Vec<u8>>,
-    /// Without a token: no snapshot.
-    pub skip_snapshot: bool,
-    /// BYE `UP_TO_VERSION` once this is reached.
-    pub up_to: Option<Epoch>,
-    /// When the token is too old.
-    pub on_gap: OnGap,
-    /// How often PROGRESS comes when nothing changes.
-    pub heartbeat: Duration,
-    /// Hash of everything else the token is bound to (the rpc, the principal).
-    pub bound_to: u64,
-}
-
-/// What a frame is for; see `viewfeed/v1/feed.proto`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    /// First, at once.
-    Hello,
-    /// Part of the result at `version`.
-    Snapshot,
-    /// What changed.
-    Delta,
-    /// Nothing changed.
-    Progress,
-    /// Forget all rows; a snapshot follows.
-    Reset,
-    /// Last.
-    Bye,
-}
-
-/// The rows of a frame.
-#[derive(Clone, Debug)]
-pub enum Rows {
-    /// None.
-    None,
-    /// Rows to put, and rows (in the schema of the key columns) whose keys to take away. A key is in one of the two at most once.
-    Upsert {
-        /// In the relation's schema.
-        puts: arrow::array::RecordBatch,
-        /// Only the key columns.
-        deletes: arrow::array::RecordBatch,
-    },
-    /// Consolidated changes.
-    Diff(Batch),
-    /// The whole result, a row of weight n n times.
-    State(arrow::array::RecordBatch),
-}
-
-/// One message of a feed.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    /// What it is for.
-    pub kind: FrameKind,
-    /// The epoch it completes.
-    pub version: Epoch,
-    /// Resume after this frame; None when `more`.
-    pub token: Option<Vec<u8>>,
-    /// More frames of the same version follow.
-    pub more: bool,
-    /// The snapshot or the backlog is complete.
-    pub caught_up: bool,
-    /// When `version` was committed, if known.
-    pub commit_time: Option<Timestamp>,
-    /// Rows in the whole result, if known.
-    pub row_count: Option<u64>,
-    /// Why (RESET, BYE).
-    pub reason: &'static str,
-    /// Schema version of the rows.
-    pub schema_version: u32,
-    /// The rows.
-    pub rows: Rows,
-}
+/// Changes of up to so many rows are told on the spot; more are handed to a thread that may block.
+const TELL_INLINE_ROWS_MAX: usize = 4_096;
+/// The limits of the heartbeat.
+const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 
 /// A running feed. Dropping it ends it.
-pub struct Subscription;
+pub struct Subscription {
+    place: Registration,
+    phase: Phase,
+    /// Frames that are ready, in order.
+    pending: VecDeque<Frame>,
+    /// Everything up to here is delivered or pending; None before the first snapshot is complete.
+    delivered: Option<Epoch>,
+    row_count: Option<u64>,
+    up_to: Option<Epoch>,
+    on_gap: OnGap,
+    heartbeat: Duration,
+    beat_at: Instant,
+}
+
+enum Phase {
+    /// The result is to be read.
+    Opening(Opening),
+    /// The result is being read.
+    Snapshot(Opening, Snapshot),
+    /// The log after `delivered` is to be read.
+    Behind(Why),
+    /// Changes are being summed up.
+    Summing(Why, JoinHandle<Result<Option<Backlog>>>),
+    /// Everything comes through the queue.
+    Live,
+    /// BYE is pending or delivered, or the feed failed.
+    Done,
+}
+
+/// How a result is told.
+#[derive(Clone, Copy)]
+struct Opening {
+    kind: FrameKind,
+    /// Tell RESET before, with this reason.
+    reset: Option<&'static str>,
+    caught_up: bool,
+}
+
+/// Why changes are summed up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The client came back with a token.
+    Resuming,
+    /// The queue overflowed.
+    Slow,
+    /// There are many in the queue.
+    Many,
+}
 
 impl Subscription {
-    /// The next frame; None after BYE. Safe to cancel.
+    /// Starts with HELLO at `epoch`, the last published one.
+    pub(crate) fn new(place: Registration, request: &Request, start: Start, epoch: Epoch) -> Self {
+        let heartbeat = request.heartbeat.clamp(HEARTBEAT.0, HEARTBEAT.1);
+        let (phase, delivered) = match start {
+            Start::Snapshot(reset) => (Phase::Opening(Opening::snapshot(reset)), None),
+            Start::After(version) => (Phase::Behind(Why::Resuming), Some(version)),
+        };
+        let mut subscription = Self {
+            place,
+            phase,
+            pending: VecDeque::new(),
+            delivered,
+            row_count: None,
+            up_to: request.up_to,
+            on_gap: request.on_gap,
+            heartbeat,
+            beat_at: Instant::now() + heartbeat,
+        };
+        subscription.tell_hello(epoch);
+        subscription
+    }
+
+    /// The next frame; None after BYE or an error. Safe to cancel.
     pub async fn next(&mut self) -> Option<Result<Frame>> {
-        todo!()
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                self.beat_at = Instant::now() + self.heartbeat;
+                return Some(Ok(frame));
+            }
+            if matches!(self.phase, Phase::Done) {
+                return None;
+            }
+            let beat_at = self.beat_at;
+            let stepped = tokio::select! {
+                biased;
+                stepped = self.step() => stepped,
+                () = sleep_until(beat_at) => {
+                    self.tell_progress();
+                    Ok(())
+                }
+            };
+            if let Err(error) = stepped {
+                self.phase = Phase::Done;
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// Does one thing, or waits for one. What is awaited is kept in `self`, or harmless to start again.
+    async fn step(&mut self) -> Result<()> {
+        let queue = self.place.queue.clone();
+        match self.phase {
+            // These deliver what waits before they end.
+            Phase::Live => self.follow().await,
+            Phase::Summing(Why::Many, _) => self.finish_sum().await,
+            _ => tokio::select! {
+                biased;
+                end = queue.ended() => {
+                    self.tell_bye(end.reason);
+                    Ok(())
+                }
+                advanced = self.advance() => advanced,
+            },
+        }
+    }
+
+    async fn advance(&mut self) -> Result<()> {
+        match self.phase {
+            Phase::Opening(opening) => self.open_snapshot(opening).await,
+            Phase::Snapshot(..) => self.read_snapshot().await,
+            Phase::Behind(why) => self.open_backlog(why).await,
+            Phase::Summing(..) => self.finish_sum().await,
+            Phase::Live | Phase::Done => Ok(()),
+        }
+    }
+
+    async fn open_snapshot(&mut self, opening: Opening) -> Result<()> {
+        let (shared, queue) = (&self.place.shared, &self.place.queue);
+        let permit = shared.permit().await?;
+        queue.collect();
+        let reader = shared.store.reader();
+        shared.wait_for(reader.epoch()).await;
+        queue.forget_through(reader.epoch());
+        // The columns may have changed between subscription and reader.
+        if queue.ending().is_none() {
+            let selection = self.place.selection.clone();
+            let snapshot = Snapshot::start(reader, selection, &shared.options, permit);
+            self.phase = Phase::Snapshot(opening, snapshot);
+        }
+        Ok(())
+    }
+
+    async fn read_snapshot(&mut self) -> Result<()> {
+        let Phase::Snapshot(opening, snapshot) = &mut self.phase else {
+            return Ok(());
+        };
+        let Some(piece) = snapshot.next().await? else {
+            self.tell_bye(reason::SLOW_CONSUMER);
+            return Ok(());
+        };
+        let (told, version, last) = (*opening, snapshot.version, piece.last);
+        opening.reset = None;
+        if last {
+            self.delivered = Some(version);
+            self.row_count = piece.row_count;
+            self.phase = Phase::Live;
+        }
+        self.tell_piece(told, version, piece);
+        Ok(())
+    }
+
+    async fn open_backlog(&mut self, why: Why) -> Result<()> {
+        let (shared, queue) = (self.place.shared.clone(), &self.place.queue);
+        let permit = shared.permit().await?;
+        queue.collect();
+        let last = shared.store.epoch();
+        shared.wait_for(last).await;
+        queue.forget_through(last);
+        let from = self.delivered.unwrap_or(Epoch::ZERO);
+        let to = self.up_to.map_or(last, |up_to| up_to.min(last));
+        if queue.ending().is_some() {
+            return Ok(());
+        }
+        if from >= to {
+            self.phase = Phase::Live;
+            self.tell_caught_up();
+        } else if self.place.selection.shape.envelope == Envelope::State {
+            self.phase = Phase::Opening(Opening::state(true));
+        } else {
+            let selection = self.place.selection.clone();
+            let task = spawn_blocking(move || {
+                let _permit = permit;
+                resume::read(&shared.store, &selection, from, to, &shared.options)
+            });
+            self.phase = Phase::Summing(why, task);
+        }
+        Ok(())
+    }
+
+    async fn finish_sum(&mut self) -> Result<()> {
+        let Phase::Summing(why, task) = &mut self.phase else {
+            return Ok(());
+        };
+        let why = *why;
+        let summed = task.await;
+        let summed = summed.map_err(|panic| Error::internal("reading a backlog failed").because(panic))??;
+        let may_reset = self.on_gap == OnGap::Reset;
+        match summed {
+            None if may_reset && why == Why::Slow => self.reset(reason::SLOW_CONSUMER),
+            None if may_reset => self.reset(reason::HISTORY_EXPIRED),
+            None => {
+                return Err(resume::gap_error(
+                    reason::HISTORY_EXPIRED,
+                    &self.place.shared.store,
+                ));
+            }
+            Some(backlog) if !backlog.complete && may_reset && self.is_resettable(why) => {
+                self.reset(reason::SLOW_CONSUMER);
+            }
+            Some(backlog) => {
+                let next = if backlog.complete {
+                    Phase::Live
+                } else {
+                    Phase::Behind(why)
+                };
+                self.phase = next;
+                self.tell_backlog(&backlog, why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a backlog that is too long for one piece means RESET: only if the result may be shorter than the
+    /// history (UPSERT), and never for a client that has asked for the history.
+    fn is_resettable(&self, why: Why) -> bool {
+        why == Why::Slow && self.place.selection.shape.envelope == Envelope::Upsert
+    }
+
+    fn reset(&mut self, reason: &'static str) {
+        self.delivered = None;
+        self.row_count = None;
+        self.phase = Phase::Opening(Opening::snapshot(Some(reason)));
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        // Before the look into the queue: what is published up to here is in there.
+        let published = self.place.shared.now().epoch;
+        let rows_max = self.place.shared.options.frame_rows_max;
+        let is_state = self.place.selection.shape.envelope == Envelope::State;
+        match self.place.queue.take(self.up_to, rows_max) {
+            Taken::Slices(_) | Taken::Overflowed if is_state => match self.place.queue.ending() {
+                Some(end) => self.tell_bye(end.reason),
+                None => self.phase = Phase::Opening(Opening::state(false)),
+            },
+            Taken::Slices(slices) => return self.sum(slices),
+            Taken::Overflowed => self.phase = Phase::Behind(Why::Slow),
+            Taken::Ended(reason) => self.tell_bye(reason),
+            Taken::Beyond => self.tell_reached(),
+            Taken::Nothing if self.up_to.is_some_and(|up_to| published >= up_to) => self.tell_reached(),
+            Taken::Nothing => self.wait().await,
+        }
+        Ok(())
+    }
+
+    async fn wait(&self) {
+        let reached = async {
+            match self.up_to {
+                Some(up_to) => self.place.shared.wait_for(up_to).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.place.queue.changed() => {}
+            () = reached => {}
+        }
+    }
+
+    /// Tells what waited: here if it is little, else in the background.
+    fn sum(&mut self, slices: Vec<Arc<Slice>>) -> Result<()> {
+        let rows_max = self.place.shared.options.frame_rows_max;
+        let selection = self.place.selection.clone();
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > TELL_INLINE_ROWS_MAX {
+            let task = spawn_blocking(move || sum(&slices, &selection, rows_max).map(Some));
+            self.phase = Phase::Summing(Why::Many, task);
+        } else {
+            let backlog = sum(&slices, &selection, rows_max)?;
+            self.tell_backlog(&backlog, Why::Many);
+        }
+        Ok(())
     }
 }
 
-/// A source transaction with the epoch it became visible in.
-pub struct TailedTransaction {
-    /// Which.
-    pub epoch: Epoch,
-    /// Its changes, only of the relations asked for; never empty.
-    pub transaction: Transaction,
-    /// Whether it is the last of its epoch: only then may a reader resume after `epoch`.
-    pub last_of_epoch: bool,
+/// The net change of `slices`. That of a single one is the same object for all who share it.
+fn sum(slices: &[Arc<Slice>], selection: &crate::request::Selection, rows_max: usize) -> Result<Backlog> {
+    let last = slices.last().ok_or_else(|| Error::internal("nothing waited"))?;
+    let shaped = if slices.len() == 1 {
+        last.tell(&selection.shape, rows_max)?
+    } else {
+        let changes = slices
+            .iter()
+            .map(|slice| slice.changes())
+            .collect::<Result<Vec<_>>>()?;
+        let changes = Batch::concat(&selection.relation.schema(), &changes)?;
+        Arc::new(selection.shape.tell(&changes, rows_max)?)
+    };
+    Ok(Backlog {
+        shaped,
+        is_shared: slices.len() == 1,
+        through: last.epoch,
+        commit_time: Some(last.commit_time),
+        complete: true,
+    })
 }
 
-/// A running tail of transactions.
-pub struct TransactionTail;
+impl Opening {
+    fn snapshot(reset: Option<&'static str>) -> Self {
+        Self {
+            kind: FrameKind::Snapshot,
+            reset,
+            caught_up: true,
+        }
+    }
 
-impl TransactionTail {
-    /// The next transaction; None when the server drains. Safe to cancel. A reader that falls behind the live queue is
-    /// continued from the log; behind the log's retention it fails as `OutOfRange`.
-    pub async fn next(&mut self) -> Option<Result<TailedTransaction>> {
-        todo!()
+    fn state(caught_up: bool) -> Self {
+        Self {
+            kind: FrameKind::Delta,
+            reset: None,
+            caught_up,
+        }
     }
 }
