@@ -202,7 +202,8 @@ pub(super) fn declared_mutate(
     mutation: Mutation,
     atomic_stream: bool,
 ) -> Result<DeclaredMutate, Refusal> {
-    if method.is_server_streaming() {
+    // Where both sides stream, every message is acknowledged.
+    if method.is_server_streaming() && !method.is_client_streaming() {
         return refuse("a mutation answers once", "remove `stream` from the response");
     }
     let row = match &row_field {
