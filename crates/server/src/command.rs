@@ -37,8 +37,8 @@ pub enum Command {
         /// The rows.
         reply: oneshot::Sender<Result<Selected>>,
     },
-    /// Run SQL: scripts arrive one by one, each is answered by [`Executed`]s, the last of which is `Done`. The session and
-    /// its open transaction end when `requests` closes.
+    /// Run SQL: scripts arrive one by one, each is answered by [`Executed`]s, the last of which is `Done` or `Failed`. The
+    /// session and its open transaction end when `requests` closes.
     Session {
         /// Scripts.
         requests: mpsc::Receiver<SessionRequest>,
@@ -128,7 +128,7 @@ pub enum Executed {
         /// For the user.
         notices: Vec<String>,
     },
-    /// The script failed here; statements before it that were transactions of their own stay committed. `Done` follows.
+    /// The script failed here; statements before it that were transactions of their own stay committed.
     Failed(Failure),
     /// The script is done.
     Done,

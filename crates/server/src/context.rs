@@ -1,5 +1,6 @@
 //! What every call can reach. Owns nothing itself: the feed, the modules and the program are handed in.
 
+use crate::dynamic::EncodedFrames;
 use crate::serve::ServerOptions;
 use crate::{Command, Gateway};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(crate) struct Context {
     pub(crate) feed: Feed,
     pub(crate) modules: watch::Receiver<Arc<Modules>>,
     pub(crate) gateway: Gateway,
+    pub(crate) encoded: EncodedFrames,
     /// Becomes true once, when the server stops accepting.
     pub(crate) draining: watch::Receiver<bool>,
 }

@@ -7,6 +7,8 @@ mod query;
 mod subscribe;
 mod survive;
 
+pub(crate) use subscribe::EncodedFrames;
+
 use crate::context::Context;
 use crate::message::{Requests, Responses, undecodable};
 use crate::status;

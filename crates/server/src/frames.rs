@@ -1,7 +1,9 @@
 //! The feed protocol between rows and wire: what a client may ask of a feed, and frames as messages.
 
+use crate::message;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::time::Duration;
 use viewfeed_change::{Epoch, Relation, Result, Timestamp};
 use viewfeed_feed::{Envelope, Filter, Frame, FrameKind, OnGap, Request, Rows};
@@ -99,6 +101,28 @@ pub(crate) fn to_wire(frame: &Frame, envelope: Envelope) -> v1::Frame {
     }
 }
 
+/// A frame in pieces that clients take: which of its rows, by their encoded sizes, go with which frame. A piece that is not
+/// the last says that more follows, and cannot be resumed after.
+pub(crate) fn split(
+    frame: v1::Frame,
+    row_bytes: impl Iterator<Item = usize>,
+) -> Vec<(v1::Frame, Range<usize>)> {
+    let ranges = message::pieces(row_bytes);
+    let last = ranges.len() - 1;
+    let piece = |(number, range): (usize, Range<usize>)| {
+        let mut piece = frame.clone();
+        if !piece.diffs.is_empty() {
+            piece.diffs = piece.diffs[range.clone()].to_vec();
+        }
+        if number < last {
+            (piece.more, piece.caught_up, piece.row_count) = (true, false, 0);
+            piece.resume_token.clear();
+        }
+        (piece, range)
+    };
+    ranges.into_iter().enumerate().map(piece).collect()
+}
+
 /// The last frame of a stream that the server ends, from where the client can resume.
 pub(crate) fn bye(reason: &str, version: u64, resume_token: Bytes) -> v1::Frame {
     let kind = v1::frame::Kind::Bye.into();
@@ -162,7 +186,38 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_too_large_for_one_message_is_told_in_pieces() {
+        let frame = v1::Frame {
+            resume_token: Bytes::from_static(b"token"),
+            diffs: vec![1, -1, 2],
+            caught_up: true,
+            ..v1::Frame::default()
+        };
+        let half = message::ROWS_MESSAGE_BYTES / 2 + 1;
+        let pieces = split(frame.clone(), [half, half, 1].into_iter());
+        assert_eq!(
+            pieces.iter().map(|piece| piece.1.clone()).collect::<Vec<_>>(),
+            [0..1, 1..3]
+        );
+        let (first, last) = (&pieces[0].0, &pieces[1].0);
+        assert!(first.more && !first.caught_up && first.resume_token.is_empty());
+        assert!(!last.more && last.caught_up && last.resume_token == frame.resume_token);
+        assert_eq!(
+            (first.diffs.as_slice(), last.diffs.as_slice()),
+            (&[1i64][..], &[-1, 2][..])
+        );
+        assert_eq!(
+            split(frame, std::iter::empty()).len(),
+            1,
+            "a frame without rows is told too"
+        );
+    }
+
+    #[test]
     fn the_hash_in_tokens_never_changes() {
-        assert_eq!(stable_hash("/chat.v1.ChatService/JoinChannel"), 0);
+        assert_eq!(
+            stable_hash("/chat.v1.ChatService/JoinChannel"),
+            0x5a93e26defa1654d
+        );
     }
 }

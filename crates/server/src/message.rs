@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 use futures::Stream;
 use http_body::Frame;
 use prost::Message;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,9 @@ pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + S
 const IDLE_BUFFER_BYTES: usize = 1024;
 /// Messages that are ready are sent together up to this size.
 const SEND_TOGETHER_BYTES: usize = 32 * 1024;
+
+/// Rows are put into messages up to about this size, well below the 4 MiB that clients take by default.
+pub(crate) const ROWS_MESSAGE_BYTES: usize = 1 << 20;
 
 /// Serves one call of any shape: `answer` gets its requests and gives its responses.
 pub(crate) async fn serve<A, F>(
@@ -64,6 +68,22 @@ where
 /// The only response of a unary call.
 pub(crate) fn one(response: impl Into<Bytes>) -> Responses {
     Box::pin(tokio_stream::once(Ok(response.into())))
+}
+
+/// Which rows go together into messages of bounded size, by the sizes of the rows; a single row may be larger. At least
+/// one piece, which may be empty.
+pub(crate) fn pieces(row_bytes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let (mut pieces, mut start, mut end, mut bytes) = (Vec::new(), 0, 0, 0);
+    for row in row_bytes {
+        if bytes + row > ROWS_MESSAGE_BYTES && end > start {
+            pieces.push(start..end);
+            (start, bytes) = (end, 0);
+        }
+        bytes += row;
+        end += 1;
+    }
+    pieces.push(start..end);
+    pieces
 }
 
 /// An encoded message.
@@ -124,7 +144,7 @@ impl Requests {
         let message = format!("a request message is larger than the limit of {limit} bytes");
         status::of(
             &Error::new(ErrorKind::Exhausted, "MESSAGE_TOO_LARGE", message)
-                .hint("send smaller messages, or start the server with a larger --message-bytes-max"),
+                .hint("send smaller messages, or start the server with a larger --message-kib"),
         )
     }
 }
@@ -141,17 +161,23 @@ pub(crate) fn undecodable(message: &str, error: &prost::DecodeError) -> Status {
     status::of(&Error::invalid("UNDECODABLE", text).hint("call with the protos that reflection serves"))
 }
 
-/// hyper ends the body of a cancelled HTTP/2 stream as if the client had sent all of it. The difference decides whether a
-/// transaction commits, so it is looked for here.
+/// hyper and tonic end the requests of a cancelled HTTP/2 stream as if the client had sent all of them. The difference
+/// decides whether a transaction commits, so it is looked for here.
 fn watch_for_cancel(request: http::Request<Body>, cancelled: Arc<AtomicBool>) -> http::Request<Body> {
-    if request.version() != http::Version::HTTP_2 {
-        return request;
-    }
-    request.map(|inner| Body::new(WatchedBody { inner, cancelled }))
+    let knows_its_end = request.version() == http::Version::HTTP_2;
+    request.map(|inner| {
+        Body::new(WatchedBody {
+            inner,
+            knows_its_end,
+            cancelled,
+        })
+    })
 }
 
 struct WatchedBody {
     inner: Body,
+    /// After the last frame `is_end_stream` says whether it was the client's; a broken HTTP/1 body is an error.
+    knows_its_end: bool,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -164,7 +190,12 @@ impl http_body::Body for WatchedBody {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = pin!(&mut self.inner).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) && !self.inner.is_end_stream() {
+        let broken = match &polled {
+            Poll::Ready(Some(Err(_))) => true,
+            Poll::Ready(None) => self.knows_its_end && !self.inner.is_end_stream(),
+            _ => false,
+        };
+        if broken {
             self.cancelled.store(true, Ordering::SeqCst);
         }
         polled

@@ -1,6 +1,7 @@
 //! The port: from an address to a running server, and its graceful end.
 
 use crate::context::{Context, drained};
+use crate::dynamic::EncodedFrames;
 use crate::{Gateway, web};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -44,25 +45,21 @@ pub struct ServerOptions {
 pub struct Server {
     options: ServerOptions,
     listener: TcpListener,
-    address: SocketAddr,
 }
 
 impl Server {
     /// Binds the address. Fails as `Unavailable`/`ADDRESS_IN_USE` with advice.
-    pub async fn bind(options: ServerOptions) -> Result<Self> {
-        let failed = |error| cannot_listen(options.listen, error);
-        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            options,
-            listener,
-            address,
-        })
+    pub async fn bind(mut options: ServerOptions) -> Result<Self> {
+        let asked = options.listen;
+        let failed = |error| cannot_listen(asked, error);
+        let listener = TcpListener::bind(asked).await.map_err(failed)?;
+        options.listen = listener.local_addr().map_err(failed)?;
+        Ok(Self { options, listener })
     }
 
     /// Where it listens (the port is known even if 0 was asked for).
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.options.listen
     }
 
     /// Serves what `modules` holds at the time of each call, and tells running streams when it changes. Serves until `stop`
@@ -76,8 +73,10 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
         grace: Duration,
     ) -> Result<()> {
+        tracing::info!(address = %self.address(), "listening");
         let (drain, draining) = watch::channel(false);
         let context = Context {
+            encoded: EncodedFrames::default(),
             options: self.options,
             feed,
             modules,
@@ -85,7 +84,6 @@ impl Server {
             draining: draining.clone(),
         };
         let router = web::router(Arc::new(context));
-        tracing::info!(address = %self.address, "listening");
         let mut connections = JoinSet::new();
         accept(self.listener, &router, &mut connections, &draining, stop).await;
         // Without a receiver nobody is left to be told.

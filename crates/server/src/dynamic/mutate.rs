@@ -82,7 +82,7 @@ async fn collect(
                 "a stream that is one transaction may hold {rows_max} messages and {TRANSACTION_BYTES_MAX} bytes"
             );
             let error = Error::new(ErrorKind::Exhausted, "TRANSACTION_TOO_LARGE", text)
-                .hint("nothing was written; send several smaller streams, or raise --stream-rows-max");
+                .hint("nothing was written; send several smaller streams");
             return Err(status::of(&error));
         }
         messages.push(super::decode(rpc, request)?);

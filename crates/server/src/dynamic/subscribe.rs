@@ -1,6 +1,9 @@
 //! Calls of rpcs that stay: a subscription's frames as the module's messages.
 
 mod encode;
+mod share;
+
+pub(crate) use share::EncodedFrames;
 
 use super::survive::{Fate, fate};
 use crate::context::Context;
@@ -32,12 +35,13 @@ pub(super) async fn answer(
     mut requests: Requests,
 ) -> Result<Responses, Status> {
     let request = super::decode(&rpc, requests.only().await?)?;
-    let live = Live::start(&context, rpc.clone(), &request).map_err(|error| status::of(&error))?;
+    let live = Live::start(context, rpc, &request).map_err(|error| status::of(&error))?;
     Ok(live.responses())
 }
 
 /// A running subscription.
 struct Live {
+    context: Arc<Context>,
     rpc: Arc<Rpc>,
     envelope: Envelope,
     subscription: Subscription,
@@ -62,7 +66,7 @@ enum Then {
 }
 
 impl Live {
-    fn start(context: &Context, rpc: Arc<Rpc>, request: &DynamicMessage) -> Result<Self> {
+    fn start(context: Arc<Context>, rpc: Arc<Rpc>, request: &DynamicMessage) -> Result<Self> {
         let subscribe = binding(&rpc)?;
         let call = subscribe.call(request)?;
         let subscribed = Subscribed {
@@ -83,6 +87,7 @@ impl Live {
         let subscription = context.feed.subscribe(request)?;
         let modules = context.modules.clone();
         Ok(Self {
+            context,
             rpc,
             envelope,
             subscription,
@@ -141,7 +146,8 @@ impl Live {
         if bye && subscribe.bare {
             return self.over(frame.reason);
         }
-        match encode::messages(subscribe, &frame, self.envelope)? {
+        let encoded = self.context.encoded.encode(&self.rpc, subscribe, &frame)?;
+        match encoded.map(|rows| encode::messages(subscribe, &frame, self.envelope, &rows)) {
             Some(messages) => Ok((messages, if bye { Then::End } else { Then::Continue })),
             None => self.over(MODULE_CHANGED),
         }

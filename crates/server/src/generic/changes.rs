@@ -1,14 +1,14 @@
 //! Every change of every table, transaction by transaction.
 
 use super::pair::{Change, pair};
-use crate::context::Context;
+use crate::context::{Context, stopping};
 use crate::message::{Requests, Responses, encode};
 use crate::{Command, frames, status};
 use async_stream::try_stream;
 use bytes::Bytes;
 use tonic::Status;
-use viewfeed_change::{Epoch, Error, RelationId, RelationName, Relations, Result};
-use viewfeed_feed::{TailedTransaction, Token, TransactionTail};
+use viewfeed_change::{Epoch, Error, ErrorKind, RelationId, RelationName, Result};
+use viewfeed_feed::{Feed, TailedTransaction, Token, TransactionTail};
 use viewfeed_wire::v1;
 use viewfeed_wire::v1::change_notification::Operation;
 
@@ -26,11 +26,13 @@ pub(super) async fn answer(context: &Context, mut requests: Requests) -> Result<
     let feed = context.feed.clone();
     Ok(Box::pin(try_stream! {
         while let Some(tailed) = tail.next().await {
-            let changes = tailed.and_then(|tailed| notifications(&tailed, &feed.relations()));
+            let changes = tailed.and_then(|tailed| notifications(&tailed, &feed));
             for change in changes.map_err(|error| status::of(&error))? {
                 yield change;
             }
         }
+        // There is no BYE here: the status says that there is more to come elsewhere.
+        Err(status::of(&stopping()))?;
     }))
 }
 
@@ -43,7 +45,7 @@ async fn start(context: &Context, request: &v1::TailChangesRequest) -> Result<Tr
     };
     let wanted = request.relations.iter().map(id).collect::<Result<Vec<_>>>()?;
     let after = if !request.resume_token.is_empty() {
-        Some(epoch_of(&request.resume_token)?)
+        Some(epoch_of(&request.resume_token, &context.feed)?)
     } else if request.from_start {
         let status = context.ask(|reply| Command::Status { reply }).await?;
         Some(Epoch(status.oldest_version))
@@ -53,32 +55,35 @@ async fn start(context: &Context, request: &v1::TailChangesRequest) -> Result<Tr
     context.feed.transactions(after, wanted)
 }
 
-fn epoch_of(token: &[u8]) -> Result<Epoch> {
-    let token = Token::decode(token)?;
+fn epoch_of(token: &[u8], feed: &Feed) -> Result<Epoch> {
+    let (token, incarnation) = Token::decode_in(token)?;
     if token.relation != ALL_RELATIONS || token.request != frames::stable_hash(PATH) {
         let error = Error::invalid("TOKEN_MISMATCH", "field \"resume_token\" is of another rpc");
         return Err(error.hint("send the resume_token of a ChangeNotification"));
     }
+    if incarnation != feed.incarnation() {
+        let text = "the resume token is of another database, or of a history that was lost";
+        let error = Error::new(ErrorKind::OutOfRange, "HISTORY_LOST", text);
+        return Err(error.hint("read the tables anew, then tail without a token"));
+    }
     Ok(token.version)
 }
 
-fn token(epoch: Epoch) -> Bytes {
-    let request = frames::stable_hash(PATH);
-    Token {
+fn token(version: Epoch, feed: &Feed) -> Bytes {
+    let token = Token {
         relation: ALL_RELATIONS,
         schema_version: 0,
-        version: epoch,
-        request,
-    }
-    .encode()
-    .into()
+        version,
+        request: frames::stable_hash(PATH),
+    };
+    token.encode_in(feed.incarnation()).into()
 }
 
 /// The encoded notifications of a transaction; the last of an epoch carries the token.
-fn notifications(tailed: &TailedTransaction, relations: &Relations) -> Result<Vec<Bytes>> {
-    let transaction = &tailed.transaction;
+fn notifications(tailed: &TailedTransaction, feed: &Feed) -> Result<Vec<Bytes>> {
+    let (transaction, relations) = (&tailed.transaction, feed.relations());
     let mut notifications = Vec::new();
-    for change in pair(&transaction.changes, relations)? {
+    for change in pair(&transaction.changes, &relations)? {
         let relation = relations.get(change.relation);
         notifications.push(v1::ChangeNotification {
             source: transaction.source.to_string(),
@@ -100,7 +105,7 @@ fn notifications(tailed: &TailedTransaction, relations: &Relations) -> Result<Ve
         });
     }
     if let (true, Some(last)) = (tailed.last_of_epoch, notifications.last_mut()) {
-        last.resume_token = token(tailed.epoch);
+        last.resume_token = token(tailed.epoch, feed);
     }
     Ok(notifications.iter().map(encode).collect())
 }

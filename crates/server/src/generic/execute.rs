@@ -1,11 +1,12 @@
 //! SQL scripts: one per call, or many in a session whose transactions may span them.
 
 use crate::context::{Context, unanswered};
-use crate::message::{Requests, Responses, decode, encode};
+use crate::message::{self, Requests, Responses, decode, encode};
 use crate::{Command, Executed, SessionRequest, status};
 use async_stream::try_stream;
 use bytes::Bytes;
 use prost::Message;
+use std::ops::Range;
 use tokio::sync::mpsc;
 use tonic::Status;
 use viewfeed_catalog::{row_type, rows_to_wire};
@@ -14,9 +15,6 @@ use viewfeed_wire::v1;
 
 /// Parts of answers that wait for a slow client; then the statement waits.
 const ANSWERS_WAITING_MAX: usize = 16;
-/// Rows are put into messages up to about this size, well below the 4 MiB that clients take by default.
-const ROWS_MESSAGE_BYTES: usize = 1 << 20;
-
 /// One script; its failure is the call's.
 pub(super) async fn execute(context: &Context, mut requests: Requests) -> Result<Responses, Status> {
     let request: v1::ExecuteRequest = requests.only_as().await?;
@@ -46,7 +44,7 @@ pub(super) async fn session(context: &Context, mut requests: Requests) -> Result
             session.begin(decode(request)?).await.map_err(|error| status::of(&error))?;
             loop {
                 let executed = session.next().await.map_err(|error| status::of(&error))?;
-                let done = matches!(executed, Executed::Done);
+                let done = matches!(executed, Executed::Done | Executed::Failed(_));
                 for response in session.responses(executed).map_err(|error| status::of(&error))? {
                     yield response;
                 }
@@ -107,7 +105,7 @@ impl Session {
                 row_type: Some(row_type(&columns, &[], self.sql_type)),
                 ..v1::ExecuteResponse::default()
             },
-            Executed::Rows(rows) => return Ok(rows_responses(rows_to_wire(&rows)?)),
+            Executed::Rows(rows) => return Ok(rows_responses(&rows_to_wire(&rows)?)),
             Executed::Command {
                 command,
                 version,
@@ -122,6 +120,7 @@ impl Session {
             },
             Executed::Failed(error) => v1::ExecuteResponse {
                 failure: Some(failure(&error)),
+                done: true,
                 ..v1::ExecuteResponse::default()
             },
             Executed::Done => v1::ExecuteResponse {
@@ -133,23 +132,16 @@ impl Session {
     }
 }
 
-/// Rows in messages of bounded size; a single row may be larger.
-fn rows_responses(rows: Vec<v1::Row>) -> Vec<Bytes> {
-    let mut responses = Vec::new();
-    let (mut open, mut open_bytes) = (v1::ExecuteResponse::default(), 0);
-    for row in rows {
-        let bytes = row.encoded_len();
-        if open_bytes + bytes > ROWS_MESSAGE_BYTES && !open.rows.is_empty() {
-            responses.push(encode(&std::mem::take(&mut open)));
-            open_bytes = 0;
-        }
-        open_bytes += bytes;
-        open.rows.push(row);
-    }
-    if !open.rows.is_empty() {
-        responses.push(encode(&open));
-    }
-    responses
+/// Rows in messages of bounded size.
+fn rows_responses(rows: &[v1::Row]) -> Vec<Bytes> {
+    let pieces = message::pieces(rows.iter().map(Message::encoded_len));
+    let response = |piece: Range<usize>| {
+        encode(&v1::ExecuteResponse {
+            rows: rows[piece].to_vec(),
+            ..v1::ExecuteResponse::default()
+        })
+    };
+    pieces.into_iter().map(response).collect()
 }
 
 fn failure(error: &Error) -> v1::Failure {

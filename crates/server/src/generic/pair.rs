@@ -89,3 +89,106 @@ fn add(
         after,
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::DataType;
+    use std::sync::Arc;
+    use viewfeed_change::{Column, RelationKind, RelationName, SourceId, Table};
+
+    const ID: RelationId = RelationId(1);
+
+    fn relations(key: &[usize]) -> Relations {
+        let table = Table {
+            source: SourceId::new("embedded"),
+            checks: Vec::new(),
+            indexes: Vec::new(),
+        };
+        let mut relations = Relations::starting_at(1);
+        let relation = Relation {
+            id: ID,
+            name: RelationName::new("public", "t"),
+            columns: vec![
+                Column::new(1, "id", DataType::Int64, false),
+                Column::new(2, "text", DataType::Utf8, false),
+            ],
+            key: key.to_vec(),
+            kind: RelationKind::Table(table),
+            schema_version: 1,
+        };
+        relations.put(relation).unwrap();
+        relations
+    }
+
+    /// What a transaction of one delta per slice becomes: `+1a`, `-1a`, `1a>1b`.
+    fn told(key: &[usize], deltas: &[&[(i64, &str, i64)]]) -> Vec<String> {
+        let relations = relations(key);
+        let schema = relations.get(ID).unwrap().schema();
+        let delta = |rows: &&[(i64, &str, i64)]| {
+            let ids: Int64Array = rows.iter().map(|row| Some(row.0)).collect();
+            let texts: StringArray = rows.iter().map(|row| Some(row.1)).collect();
+            let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(ids), Arc::new(texts)]).unwrap();
+            let weights = rows.iter().map(|row| row.2).collect();
+            Delta {
+                relation: ID,
+                batch: Batch::new(batch, weights).unwrap(),
+            }
+        };
+        let deltas: Vec<Delta> = deltas.iter().map(delta).collect();
+        let changes = pair(&deltas, &relations).unwrap();
+        changes.iter().map(text).collect()
+    }
+
+    fn text(change: &Change) -> String {
+        let row = |row: &v1::Row| {
+            let value = |value: &v1::Value| match value.kind.as_ref().unwrap() {
+                v1::value::Kind::Int(int) => int.to_string(),
+                v1::value::Kind::Text(text) => text.clone(),
+                other => panic!("{other:?}"),
+            };
+            row.values.iter().map(value).collect::<String>()
+        };
+        match (&change.before, &change.after) {
+            (None, Some(after)) => format!("+{}", row(after)),
+            (Some(before), None) => format!("-{}", row(before)),
+            (Some(before), Some(after)) => format!("{}>{}", row(before), row(after)),
+            (None, None) => panic!("a change of nothing"),
+        }
+    }
+
+    #[test]
+    fn rows_of_the_same_key_are_an_update_in_whatever_order_they_come() {
+        assert_eq!(told(&[0], &[&[(1, "a", -1), (1, "b", 1)]]), ["1a>1b"]);
+        assert_eq!(told(&[0], &[&[(1, "b", 1), (1, "a", -1)]]), ["1a>1b"]);
+        assert_eq!(
+            told(&[0], &[&[(1, "a", -1)], &[(1, "b", 1)]]),
+            ["1a>1b"],
+            "over statements too"
+        );
+    }
+
+    #[test]
+    fn rows_of_other_keys_stay_apart_and_in_order() {
+        assert_eq!(told(&[0], &[&[(1, "a", -1), (2, "b", 1)]]), ["-1a", "+2b"]);
+    }
+
+    #[test]
+    fn every_update_of_a_row_is_told() {
+        let twice: &[(i64, &str, i64)] = &[(1, "a", -1), (1, "b", 1), (1, "b", -1), (1, "c", 1)];
+        assert_eq!(told(&[0], &[twice]), ["1a>1b", "1b>1c"]);
+    }
+
+    #[test]
+    fn a_row_that_came_and_went_is_an_insert_and_a_delete() {
+        assert_eq!(told(&[0], &[&[(1, "a", 1)], &[(1, "a", -1)]]), ["+1a", "-1a"]);
+        let and_back: &[&[(i64, &str, i64)]] = &[&[(1, "a", 1)], &[(1, "a", -1), (1, "b", 1)]];
+        assert_eq!(told(&[0], and_back), ["+1a", "1a>1b"]);
+    }
+
+    #[test]
+    fn rows_without_a_key_are_never_an_update() {
+        assert_eq!(told(&[], &[&[(1, "a", -1), (1, "b", 2)]]), ["-1a", "+1b", "+1b"]);
+    }
+}

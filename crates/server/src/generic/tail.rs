@@ -8,6 +8,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use async_stream::try_stream;
 use bytes::Bytes;
+use prost::Message;
+use std::ops::Range;
 use std::sync::Arc;
 use tonic::Status;
 use viewfeed_catalog::{row_type, rows_to_wire, text_to_array};
@@ -26,8 +28,10 @@ pub(super) async fn answer(context: Arc<Context>, mut requests: Requests) -> Res
         subscribe(&context, &request).map_err(|error| status::of(&error))?;
     Ok(Box::pin(try_stream! {
         while let Some(frame) = subscription.next().await {
-            let response = frame.and_then(|frame| respond(&context, &relation, &frame, envelope));
-            yield response.map_err(|error| status::of(&error))?;
+            let responses = frame.and_then(|frame| respond(&context, &relation, &frame, envelope));
+            for response in responses.map_err(|error| status::of(&error))? {
+                yield response;
+            }
         }
     }))
 }
@@ -53,8 +57,9 @@ fn subscribe(
     Ok((context.feed.subscribe(request)?, envelope, relation))
 }
 
-fn respond(context: &Context, relation: &Relation, frame: &Frame, envelope: Envelope) -> Result<Bytes> {
-    let (rows, deletes) = match &frame.rows {
+/// The messages that tell a frame; several if it is large.
+fn respond(context: &Context, relation: &Relation, frame: &Frame, envelope: Envelope) -> Result<Vec<Bytes>> {
+    let (rows, mut deletes) = match &frame.rows {
         Rows::None => (Vec::new(), Vec::new()),
         Rows::Upsert { puts, deletes } => (rows_to_wire(puts)?, rows_to_wire(deletes)?),
         Rows::Diff(batch) => (rows_to_wire(batch.rows())?, Vec::new()),
@@ -62,13 +67,20 @@ fn respond(context: &Context, relation: &Relation, frame: &Frame, envelope: Enve
     };
     // A reset may come with other columns.
     let describes = matches!(frame.kind, FrameKind::Hello | FrameKind::Reset);
-    let row_type = describes.then(|| describe(context, relation));
-    Ok(encode(&v1::TailResponse {
-        frame: Some(frames::to_wire(frame, envelope)),
-        row_type,
-        rows,
-        deletes,
-    }))
+    let mut row_type = describes.then(|| describe(context, relation));
+    let pieces = frames::split(
+        frames::to_wire(frame, envelope),
+        rows.iter().map(Message::encoded_len),
+    );
+    let message = |(frame, range): (v1::Frame, Range<usize>)| {
+        encode(&v1::TailResponse {
+            frame: Some(frame),
+            row_type: row_type.take(),
+            rows: rows[range].to_vec(),
+            deletes: std::mem::take(&mut deletes),
+        })
+    };
+    Ok(pieces.into_iter().map(message).collect())
 }
 
 fn describe(context: &Context, relation: &Relation) -> v1::RowType {

@@ -1,6 +1,6 @@
 //! Looking up files in the pools of everything that is live.
 
-use prost_reflect::{DescriptorPool, FileDescriptor};
+use prost_reflect::{DescriptorPool, FileDescriptor, MessageDescriptor};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 use viewfeed_catalog::Modules;
@@ -102,10 +102,11 @@ fn declared_within(pool: &DescriptorPool, symbol: &str) -> Option<FileDescriptor
             .any(|method| method.name() == name)
             .then(|| service.parent_file());
     }
-    if let Some(message) = pool.get_message_by_name(parent) {
-        let known =
-            message.get_field_by_name(name).is_some() || message.oneofs().any(|oneof| oneof.name() == name);
-        return known.then(|| message.parent_file());
+    let part_of = |message: &MessageDescriptor| {
+        message.get_field_by_name(name).is_some() || message.oneofs().any(|oneof| oneof.name() == name)
+    };
+    if let Some(message) = pool.get_message_by_name(parent).filter(part_of) {
+        return Some(message.parent_file());
     }
     // Values of an enum are named as its siblings in protobuf, but tools also ask for them within it.
     let within = pool

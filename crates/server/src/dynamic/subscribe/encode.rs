@@ -5,31 +5,55 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
+use std::ops::Range;
 use viewfeed_catalog::{RowEncoder, Subscribe};
 use viewfeed_change::Result;
 use viewfeed_feed::{Envelope, Frame, Rows};
+use viewfeed_wire::v1;
 
-/// The messages that tell a frame: one with a typed envelope, one per row without. None if the rows no longer have the
-/// columns that the messages are made of.
-pub(super) fn messages(
-    subscribe: &Subscribe,
-    frame: &Frame,
-    envelope: Envelope,
-) -> Result<Option<Vec<Bytes>>> {
+/// A frame's rows as the module's messages.
+#[derive(Default)]
+pub(super) struct Encoded {
+    rows: Vec<Bytes>,
+    deletes: Vec<Bytes>,
+}
+
+/// Encodes the rows of a frame. None if they no longer have the columns that the messages are made of.
+pub(super) fn encode(subscribe: &Subscribe, frame: &Frame) -> Result<Option<Encoded>> {
     let schema = subscribe.relation.schema();
     let Some(rows) = rows_to_send(&frame.rows, subscribe.bare, &schema)? else {
         return Ok(None);
     };
-    let encoded = encode(Some(&subscribe.encoder), rows.as_ref())?;
-    if subscribe.bare {
-        return Ok(Some(encoded));
-    }
+    let rows = encode_rows(Some(&subscribe.encoder), rows.as_ref())?;
     let deletes = match &frame.rows {
-        Rows::Upsert { deletes, .. } => encode(subscribe.key_encoder.as_ref(), Some(deletes))?,
+        Rows::Upsert { deletes, .. } if !subscribe.bare => {
+            encode_rows(subscribe.key_encoder.as_ref(), Some(deletes))?
+        }
         _ => Vec::new(),
     };
-    let response = subscribe.respond(&frames::to_wire(frame, envelope), &encoded, &deletes);
-    Ok(Some(vec![response.into()]))
+    Ok(Some(Encoded { rows, deletes }))
+}
+
+/// The messages that tell a frame: one with a typed envelope, or several if it is large; one per row without.
+pub(super) fn messages(
+    subscribe: &Subscribe,
+    frame: &Frame,
+    envelope: Envelope,
+    encoded: &Encoded,
+) -> Vec<Bytes> {
+    if subscribe.bare {
+        return encoded.rows.clone();
+    }
+    let pieces = frames::split(
+        frames::to_wire(frame, envelope),
+        encoded.rows.iter().map(Bytes::len),
+    );
+    let mut deletes = encoded.deletes.as_slice();
+    let message = |(frame, rows): (v1::Frame, Range<usize>)| {
+        let deletes = std::mem::take(&mut deletes);
+        subscribe.respond(&frame, &encoded.rows[rows], deletes).into()
+    };
+    pieces.into_iter().map(message).collect()
 }
 
 /// The rows to encode, in the columns of `schema`; the outer None if they have others, the inner one if there are none.
@@ -53,7 +77,7 @@ fn rows_to_send(rows: &Rows, bare: bool, schema: &SchemaRef) -> Result<Option<Op
     Ok(rows.map(Some))
 }
 
-fn encode(encoder: Option<&RowEncoder>, rows: Option<&RecordBatch>) -> Result<Vec<Bytes>> {
+fn encode_rows(encoder: Option<&RowEncoder>, rows: Option<&RecordBatch>) -> Result<Vec<Bytes>> {
     match (encoder, rows) {
         (Some(encoder), Some(rows)) if rows.num_rows() > 0 => encoder.encode(rows),
         _ => Ok(Vec::new()),
