@@ -2,11 +2,14 @@
 
 use crate::parse::lower_first;
 use datafusion::arrow::error::ArrowError;
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use viewfeed_change::{Error, ErrorKind};
 
 const COLUMNS_NAMED_MAX: usize = 12;
+/// How alike two names must be for one to be proposed for the other.
+const ALIKE_MIN: f64 = 0.6;
 
 /// The error of planning a statement: `Invalid`/`SQL_PLAN` unless it says more.
 pub(crate) fn planning(error: DataFusionError) -> Error {
@@ -34,6 +37,10 @@ fn translate(error: DataFusionError, reason: &'static str) -> Error {
         .hint("ask for less: filter, aggregate or LIMIT; or raise the memory limit of queries"),
         DataFusionError::NotImplemented(text) if reason == "SQL_PLAN" => {
             stated(text, reason).hint("this part of SQL is not supported; docs/sql.md lists what is")
+        }
+        DataFusionError::Plan(text) if text.contains("require unique expression names") => {
+            let name = text.split('"').nth(1).unwrap_or_default();
+            specified_twice(name.rsplit('.').next().unwrap_or(name))
         }
         DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => stated(text, reason),
         DataFusionError::Execution(text) if reason == "SQL_PLAN" => stated(text, reason),
@@ -84,12 +91,30 @@ fn stated(text: &str, reason: &'static str) -> Error {
         .chain(text.find('\n'))
         .min();
     let (message, advice) = text.split_at(split.unwrap_or(text.len()));
+    // The inside of a syntax tree helps nobody.
+    let message = message.split(" { ").next().unwrap_or(message);
     let error = Error::invalid(reason, lower_first(message.trim().trim_end_matches('.')));
     let advice = advice.split_whitespace().collect::<Vec<_>>().join(" ");
-    if advice.is_empty() {
-        return error;
+    match (quoted(message), quoted(&advice)) {
+        (Some(name), Some(proposed)) if message.contains("nvalid function") => {
+            if alike(name, proposed) < ALIKE_MIN {
+                return error.hint("docs/sql.md says which functions there are");
+            }
+            error.hint(format!("did you mean {proposed}?"))
+        }
+        _ if advice.is_empty() => error,
+        _ => error.hint(lower_first(&advice)),
     }
-    error.hint(lower_first(&advice))
+}
+
+/// What stands in `text` between quotes.
+fn quoted(text: &str) -> Option<&str> {
+    text.split('\'').nth(1)
+}
+
+/// How alike two names are; 1 if they are the same but for case.
+fn alike(a: &str, b: &str) -> f64 {
+    normalized_levenshtein(&a.to_lowercase(), &b.to_lowercase())
 }
 
 fn evaluation(error: &ArrowError, reason: &'static str) -> Error {
@@ -188,17 +213,23 @@ fn of_schema(error: &SchemaError) -> Error {
     }
 }
 
+fn specified_twice(name: &str) -> Error {
+    Error::invalid(
+        "SQL_PLAN",
+        format!("column \"{name}\" is specified more than once"),
+    )
+    .hint("give each its own name with AS")
+}
+
 fn unknown_column(field: &Column, valid: &[Column]) -> Error {
-    use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
     let error = Error::invalid(
         "SQL_PLAN",
         format!("column \"{}\" does not exist", field.flat_name()),
     );
-    let likeness =
-        |column: &&Column| normalized_levenshtein(&column.name.to_lowercase(), &field.name.to_lowercase());
+    let likeness = |column: &&Column| alike(&column.name, &field.name);
     let best = valid.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match best {
-        Some(column) if likeness(&column) >= 0.5 => {
+        Some(column) if likeness(&column) >= ALIKE_MIN => {
             error.hint(format!("did you mean {}?", column.quoted_flat_name()))
         }
         Some(_) => {

@@ -1,6 +1,7 @@
 //! SQL functions beyond DataFusion's: `gen_random_uuid`, `uuid_v7`, `mod`, and Postgres' names for some that DataFusion
-//! calls otherwise.
+//! calls otherwise. Bounds those that could take all memory.
 
+mod bounded;
 mod modulo;
 mod uuid;
 
@@ -19,6 +20,10 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
         state.register_udf(Arc::new(ScalarUDF::from(function)))?;
     }
     state.register_udf(Arc::new(ScalarUDF::from(modulo::Modulo::new())))?;
+    for name in bounded::NAMES {
+        let function = state.udf(name)?;
+        state.register_udf(Arc::new(ScalarUDF::from(bounded::Bounded::new(function))))?;
+    }
     for (name, original) in AGGREGATE_NAMES {
         let aggregate = state.aggregate_functions().get(original).cloned();
         let aggregate =

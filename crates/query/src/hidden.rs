@@ -3,6 +3,7 @@
 //! Done on the parsed query, before planning: `*` becomes `a.* EXCEPT (_id), b.*`. They are still read by name.
 
 use crate::names::Names;
+use crate::naming::written;
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{
     ExceptSelectItem, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
@@ -156,13 +157,6 @@ impl Hiding<'_> {
         hidden
             .map(|column| Ident::with_quote('"', &column.name))
             .collect()
-    }
-}
-
-fn written(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
     }
 }
 

@@ -8,7 +8,9 @@
 //!
 //! Leaves to others: writing (source), keeping results true (engine).
 
+mod accept;
 mod bind;
+mod check;
 mod column_type;
 mod failure;
 mod functions;

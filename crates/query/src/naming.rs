@@ -4,14 +4,14 @@
 //! query. A name used twice in one SELECT gets a number (`count`, `count_2`), because DataFusion needs them distinct.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Expr, Fetch, Function, Ident, LimitClause, ObjectNamePart, Query, Select,
+    AccessExpr, DataType, Expr, Function, Ident, ObjectNamePart, OrderBy, OrderByKind, Query, Select,
     SelectItem, SetExpr, Subscript, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use std::ops::ControlFlow;
 
 const NAMELESS: &str = "?column?";
 
-/// Names what is nameless in `query`, and writes `FETCH FIRST n ROWS` as `LIMIT n`.
+/// Names what is nameless in `query`.
 pub(crate) fn name_outputs(query: &mut Query) {
     let _ = query.visit(&mut Naming);
 }
@@ -22,30 +22,14 @@ impl VisitorMut for Naming {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        limit_instead_of_fetch(query);
-        if let Some(select) = leftmost(&mut query.body) {
-            name_items(select);
+        let Some(select) = leftmost(&mut query.body) else {
+            return ControlFlow::Continue(());
+        };
+        let named = name_items(select);
+        if select.distinct.is_some() {
+            order_by_names(query, &named);
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn limit_instead_of_fetch(query: &mut Query) {
-    let plain = |fetch: &Fetch| !fetch.with_ties && !fetch.percent;
-    if !query.fetch.as_ref().is_some_and(plain) {
-        return;
-    }
-    let one = || Expr::value(Value::Number("1".to_owned(), false));
-    let quantity = query.fetch.take().map(|fetch| fetch.quantity.unwrap_or_else(one));
-    match &mut query.limit_clause {
-        Some(LimitClause::LimitOffset { limit, .. }) => *limit = quantity,
-        clause => {
-            *clause = Some(LimitClause::LimitOffset {
-                limit: quantity,
-                offset: None,
-                limit_by: Vec::new(),
-            });
-        }
     }
 }
 
@@ -58,7 +42,25 @@ fn leftmost(body: &mut SetExpr) -> Option<&mut Select> {
     }
 }
 
-fn name_items(select: &mut Select) {
+/// Sorts by the column instead of computing it again: with DISTINCT, only columns that are selected can be sorted by.
+fn order_by_names(query: &mut Query, named: &[(Expr, Ident)]) {
+    let Some(OrderBy {
+        kind: OrderByKind::Expressions(order),
+        ..
+    }) = &mut query.order_by
+    else {
+        return;
+    };
+    for item in order {
+        if let Some((_, name)) = named.iter().find(|(expr, _)| *expr == item.expr) {
+            item.expr = Expr::Identifier(name.clone());
+        }
+    }
+}
+
+/// Names the nameless; gives back what was named how.
+fn name_items(select: &mut Select) -> Vec<(Expr, Ident)> {
+    let mut named = Vec::new();
     let tables: Vec<String> = select.from.iter().flat_map(tables_in).collect();
     let mut taken: Vec<String> = select
         .projection
@@ -75,11 +77,14 @@ fn name_items(select: &mut Select) {
         let name = name_of(expr).unwrap_or_else(|| NAMELESS.to_owned());
         let alias = distinct(name, &taken);
         taken.push(alias.clone());
+        let alias = Ident::with_quote('"', alias);
+        named.push((expr.clone(), alias.clone()));
         *item = SelectItem::ExprWithAlias {
             expr: expr.clone(),
-            alias: Ident::with_quote('"', alias),
+            alias,
         };
     }
+    named
 }
 
 fn distinct(name: String, taken: &[String]) -> String {
@@ -157,7 +162,8 @@ fn names_of_factor(factor: &TableFactor) -> Vec<String> {
     }
 }
 
-fn written(name: &Ident) -> String {
+/// What an identifier names: in lower case unless quoted.
+pub(crate) fn written(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
         None => name.value.to_lowercase(),

@@ -5,7 +5,7 @@ mod scalar;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{failure, hidden, naming, parse, view_rules};
+use crate::{accept, check, failure, hidden, naming, parse, view_rules};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -144,6 +144,7 @@ impl Planner {
         };
         hidden::leave_out(&mut query, &names);
         naming::name_outputs(&mut query);
+        accept::accept(&mut query)?;
         let types = params.iter().map(|value| {
             let field = datafusion::arrow::datatypes::Field::new("", value.data_type(), true);
             Some(Arc::new(field))
@@ -171,14 +172,16 @@ impl Planner {
         let optimizer = match purpose {
             Purpose::Batch => self.session.optimizer(),
             Purpose::View => {
-                view_rules::check(&analyzed)?;
+                check::check_view(&analyzed)?;
                 &self.view_optimizer
             }
         };
         let run = OptimizerRun::new(&self.session, None);
-        optimizer
+        let optimized = optimizer
             .optimize(analyzed, &run, |_, _| {})
-            .map_err(failure::planning)
+            .map_err(failure::planning)?;
+        check::check_runnable(&optimized)?;
+        Ok(optimized)
     }
 
     /// The logical form of a parsed scalar expression over the columns of `schema` (which may be qualified), coerced.

@@ -27,9 +27,10 @@ fn unknown_names_come_with_a_proposal() {
         error.to_string(),
         "relation \"mesage\" does not exist (did you mean \"message\"?)"
     );
-    let error = failure("SELECT fooo(author) FROM message");
-    assert_eq!(error.message(), "invalid function 'fooo'");
-    assert!(error.advice().unwrap().starts_with("did you mean"), "{error}");
+    let error = failure("SELECT uper(author) FROM message");
+    assert_eq!(error.to_string(), "invalid function 'uper' (did you mean upper?)");
+    let error = failure("SELECT row_to_json(author) FROM message");
+    assert_eq!(error.advice(), Some("docs/sql.md says which functions there are"));
     let error = failure("SELECT id FROM message a JOIN message b ON a.id = b.id");
     assert_eq!(error.message(), "column \"id\" could be of more than one table");
     let error = failure("SELECT channel.nam FROM post");
@@ -63,6 +64,38 @@ fn planning_errors_have_no_noise() {
         ];
         assert!(noise.iter().all(|noise| !text.contains(noise)), "{sql}: {text}");
     }
+}
+
+#[test]
+fn what_could_not_run_is_refused_when_it_is_planned() {
+    for sql in [
+        "SELECT c.id, (SELECT author FROM message m WHERE m.chat_id = c.id ORDER BY likes LIMIT 1) AS a FROM chat c",
+        "SELECT x.author FROM chat c, LATERAL (SELECT author FROM message m WHERE m.chat_id = c.id LIMIT 1) x",
+        "SELECT id, id IN (SELECT chat_id FROM message) AS used FROM chat",
+        "SELECT id INTO other FROM message",
+        "SELECT * FROM message TABLESAMPLE BERNOULLI (10)",
+    ] {
+        for purpose in [Purpose::Batch, Purpose::View] {
+            let error = Planner::new()
+                .unwrap()
+                .plan_sql(sql, &relations(), "talk", purpose)
+                .expect_err(sql);
+            assert_eq!(
+                (error.kind(), error.reason()),
+                (ErrorKind::Invalid, "SQL_PLAN"),
+                "{sql}: {error:?}"
+            );
+            assert!(error.advice().is_some(), "{sql}: {error:?}");
+        }
+    }
+    assert_eq!(
+        failure("SELECT id, id FROM message").message(),
+        "column \"id\" is specified more than once"
+    );
+    assert_eq!(
+        failure("SELECT *, id FROM message").message(),
+        "column \"id\" is specified more than once"
+    );
 }
 
 #[test]
@@ -136,6 +169,29 @@ fn evaluation_errors_do_not_show_values() {
             "{sql}: {text}"
         );
     }
+}
+
+#[test]
+fn a_function_cannot_take_all_memory() {
+    for sql in [
+        "SELECT lpad('x', 2000000000)",
+        "SELECT rpad(author, 2000000000) FROM message",
+        "SELECT repeat('xxxx', 500000000)",
+        "SELECT array_repeat(1, 2000000000)",
+        "SELECT array_resize(ARRAY[1], 2000000000)",
+    ] {
+        let error = failure(sql);
+        assert_eq!(error.reason(), "EVALUATION", "{sql}: {error:?}");
+        assert!(
+            error.message().contains("characters or elements"),
+            "{sql}: {error}"
+        );
+    }
+    let padded = try_run(
+        "SELECT lpad('x', 3, '-') AS l, repeat('ab', 2) AS r, array_repeat(1, 2) AS a",
+        Purpose::Batch,
+    );
+    assert_eq!(padded.unwrap(), ["l | r | a", "--x | abab | [1, 1]"]);
 }
 
 #[test]

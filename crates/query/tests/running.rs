@@ -235,3 +235,32 @@ fn a_planner_is_used_by_many_threads_at_once() {
         .collect();
     assert_eq!(sums, ["225", "210", "180", "135"]);
 }
+
+#[test]
+fn distinct_rows_are_sorted_by_what_is_selected() {
+    let names = ["lower", "ann", "bob", "cid"];
+    assert_eq!(
+        run("SELECT DISTINCT lower(author) FROM message ORDER BY lower(author)"),
+        names
+    );
+    assert_eq!(
+        run("SELECT DISTINCT channel.name FROM post ORDER BY channel.name"),
+        ["name", "general", "random"]
+    );
+    assert_eq!(
+        run("SELECT DISTINCT m.author FROM message m ORDER BY m.author"),
+        ["author", "ann", "bob", "cid"]
+    );
+}
+
+#[test]
+fn exists_may_stand_in_a_select_list() {
+    let sql = "SELECT topic, EXISTS (SELECT 1 FROM message m WHERE m.chat_id = c.id AND author = 'cid') FROM chat c ORDER BY 1";
+    assert_eq!(run(sql), ["topic | exists", "rust | true", "tea | false"]);
+    let sql = "SELECT topic, NOT EXISTS (SELECT * FROM message m WHERE m.chat_id = c.id AND author = 'zoe') AS n FROM chat c ORDER BY 1";
+    assert_eq!(run(sql), ["topic | n", "rust | true", "tea | true"]);
+    assert_eq!(
+        run("SELECT EXISTS (SELECT FROM chat WHERE id = 99), NOT EXISTS (SELECT FROM chat) AS n"),
+        ["exists | n", "false | false"]
+    );
+}

@@ -4,7 +4,7 @@ use super::Planner;
 use crate::bind::{self, Rows};
 use crate::session::OptimizerRun;
 use crate::table::table_of;
-use crate::{Purpose, failure, view_rules};
+use crate::{Purpose, check, failure};
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -129,7 +129,7 @@ fn is_unfinished(plan: &LogicalPlan) -> PlanResult<bool> {
             TreeNodeRecursion::Continue
         })
     })?;
-    Ok(of_view || view_rules::depends_on_now(plan)?)
+    Ok(of_view || check::depends_on_now(plan)?)
 }
 
 /// A runtime driven by the calling thread; DataFusion needs one to spawn on, and scans to wait in threads.

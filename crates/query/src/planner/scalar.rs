@@ -3,7 +3,7 @@
 use super::Planner;
 use super::run::utc;
 use crate::column_type::type_name;
-use crate::{failure, parse, view_rules};
+use crate::{check, failure, parse};
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::can_cast_types;
@@ -98,7 +98,7 @@ impl Planner {
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let mut expr = self.coerce(expr, schema)?;
         if expr
-            .exists(|inner| Ok(view_rules::is_stable(inner)))
+            .exists(|inner| Ok(check::is_stable(inner)))
             .map_err(failure::planning)?
         {
             expr = self
@@ -106,7 +106,7 @@ impl Planner {
                 .simplify(expr)
                 .map_err(failure::planning)?;
         }
-        let left = expr.exists(|inner| Ok(now.is_none() && view_rules::is_stable(inner)));
+        let left = expr.exists(|inner| Ok(now.is_none() && check::is_stable(inner)));
         if left.map_err(failure::planning)? {
             return Err(Error::invalid("SQL_PLAN", "the current time is not known here")
                 .hint("leave out now(), current_date and current_timestamp"));
