@@ -32,6 +32,8 @@ mod update;
 mod values;
 mod write;
 
+pub use name::relation_name;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::{self, ObjectType, Statement};

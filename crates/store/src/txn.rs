@@ -77,6 +77,11 @@ impl Txn {
         self.base.epoch().next()
     }
 
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.staged.is_empty()
+    }
+
     /// Committed and sealed writes. O(1).
     pub fn before(&self) -> Reader {
         Reader::new(self.base.clone(), self.sealed.clone(), Arc::default())

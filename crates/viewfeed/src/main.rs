@@ -1,2 +1,28 @@
-//! viewfeed
-fn main() {}
+//! The viewfeed program: one binary that is the server and its tools.
+
+mod cli;
+mod client;
+mod clock;
+mod command;
+mod config;
+mod gateway;
+mod modules;
+mod output;
+mod pipeline;
+mod program;
+mod session;
+mod status;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match command::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&error);
+            output::exit_code(&error)
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub(super) fn create(
     context: &mut Context<'_>,
 ) -> Result<Outcome> {
     refuse_dialects(statement)?;
-    let name = name::new_relation(&statement.name, context.search_schema)?;
+    let name = name::relation_name(&statement.name, context.search_schema)?;
     if statement.if_not_exists && context.relations.named(&name).is_some() {
         return Ok(returning::done("CREATE TABLE"));
     }

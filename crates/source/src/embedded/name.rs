@@ -49,7 +49,7 @@ pub(super) fn table_if_exists(
 }
 
 /// The name of a relation to be created.
-pub(super) fn new_relation(name: &ast::ObjectName, search_schema: &str) -> Result<RelationName> {
+pub fn relation_name(name: &ast::ObjectName, search_schema: &str) -> Result<RelationName> {
     let mut parts = parts(name)?;
     let name = parts.pop().unwrap_or_default();
     let schema = parts.pop().unwrap_or_else(|| search_schema.to_owned());

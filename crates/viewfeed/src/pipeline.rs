@@ -1,0 +1,159 @@
+//! The only loop: where sources, engine, store and feed meet. It calls; deciding is done in the files below it.
+//!
+//! ```text
+//! gather what waits ─► apply it to a transaction ─► step the views ─► commit ─► publish ─► answer
+//! ```
+//!
+//! One epoch per turn. While a commit waits for the disk, jobs queue up; the next turn takes all of them, so that
+//! one fsync serves many transactions (group commit).
+
+mod epoch;
+mod failures;
+mod job;
+mod module;
+mod recover;
+mod rehearsal;
+mod statement;
+mod transaction;
+mod view;
+
+pub(crate) use epoch::StatementAnswer;
+pub(crate) use failures::Failures;
+pub(crate) use job::{Committed, Job, Jobs, Shadow, Write, queue};
+pub(crate) use rehearsal::Rehearsal;
+pub(crate) use statement::only_writes_rows;
+pub(crate) use recover::{catalog, incarnation};
+
+use epoch::OpenEpoch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+use viewfeed_catalog::Modules;
+use viewfeed_change::{Clock, Epoch, RelationId, Relations, Result};
+use viewfeed_engine::{Engine, StepInput};
+use viewfeed_feed::{Feed, Published};
+use viewfeed_query::Planner;
+use viewfeed_source::embedded::Embedded;
+use viewfeed_store::Store;
+
+/// Everything the loop calls. Lives on a thread of its own, because a step computes and a commit waits for the disk.
+pub(crate) struct Pipeline {
+    pub(crate) store: Store,
+    pub(crate) engine: Engine,
+    pub(crate) embedded: Embedded,
+    pub(crate) planner: Planner,
+    pub(crate) feed: Feed,
+    pub(crate) modules: watch::Sender<Arc<Modules>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) failures: Failures,
+    pub(crate) relations: Arc<Relations>,
+    /// When each relation was last changed, since the program started: what optimistic sessions are checked against.
+    pub(crate) last_changed: BTreeMap<RelationId, Epoch>,
+}
+
+impl Pipeline {
+    /// Opens the engine over what the store holds.
+    pub(crate) fn open(store: Store, planner: Planner, feed: Feed, modules: watch::Sender<Arc<Modules>>, clock: Arc<dyn Clock>, failures: Failures) -> Result<Self> {
+        let relations = feed.relations();
+        let mut txn = store.begin()?;
+        let engine = Engine::open(planner.clone(), &relations, &mut txn)?;
+        let mut pipeline =
+            Self { store, engine, embedded: Embedded::new(planner.clone()), planner, feed, modules, clock, failures, relations, last_changed: BTreeMap::new() };
+        // Views whose state had to be filled anew are stored before anybody reads them.
+        let mut epoch = OpenEpoch::new(txn, pipeline.relations.clone(), pipeline.clock.now());
+        epoch.view_deltas = pipeline.engine.take_opening_deltas();
+        if epoch.is_changed() {
+            pipeline.commit_changes(epoch)?;
+        }
+        pipeline.failures.refresh(&pipeline.engine, &pipeline.relations);
+        Ok(pipeline)
+    }
+
+    /// Runs until every sender of jobs is gone.
+    pub(crate) fn run(mut self, mut jobs: Jobs) {
+        while let Some(gathered) = jobs.gather() {
+            if let Err(error) = self.turn(gathered) {
+                tracing::error!(%error, "an epoch could not be opened");
+            }
+        }
+        if let Err(error) = self.store.checkpoint() {
+            tracing::warn!(%error, "the last checkpoint failed; the next start replays the log");
+        }
+    }
+
+    fn turn(&mut self, jobs: Vec<Job>) -> Result<()> {
+        let mut epoch = OpenEpoch::new(self.store.begin()?, self.relations.clone(), self.clock.now());
+        self.engine.set_time(epoch.now);
+        for job in jobs {
+            self.apply(job, &mut epoch);
+        }
+        if epoch.is_broken {
+            drop(epoch);
+            self.reload();
+            return Ok(());
+        }
+        self.step(&mut epoch);
+        self.commit(epoch);
+        Ok(())
+    }
+
+    /// Brings the views up to the table changes applied so far.
+    fn step(&mut self, epoch: &mut OpenEpoch) {
+        if epoch.pending.is_empty() {
+            return;
+        }
+        let input = StepInput { deltas: std::mem::take(&mut epoch.pending), now: epoch.now };
+        let output = self.engine.step(&input, &epoch.relations, &mut epoch.txn);
+        if !output.failed.is_empty() {
+            self.failures.refresh(&self.engine, &epoch.relations);
+        }
+        for (view, error) in &output.failed {
+            tracing::error!(view = view.0, %error, "the view failed and keeps its last state");
+        }
+        epoch.view_deltas.extend(output.deltas);
+    }
+
+    /// Makes the epoch durable and visible, then answers. An epoch that changed nothing is not committed.
+    fn commit(&mut self, mut epoch: OpenEpoch) {
+        let answers = std::mem::take(&mut epoch.answers);
+        let changed_relations = !Arc::ptr_eq(&epoch.relations, &self.relations);
+        let committed = if changed_relations || epoch.is_changed() {
+            self.commit_changes(epoch)
+        } else {
+            Ok(Committed { version: self.store.epoch(), commit_time: epoch.now })
+        };
+        if let Err(error) = &committed {
+            tracing::error!(%error, "an epoch was not committed");
+            // Views may have come, gone or failed in the epoch that is discarded.
+            self.reload();
+        }
+        answers.into_iter().for_each(|answer| answer(committed.clone()));
+    }
+
+    fn commit_changes(&mut self, mut epoch: OpenEpoch) -> Result<Committed> {
+        recover::store_relations(&mut epoch.txn, &self.relations, &epoch.relations)?;
+        let record = epoch.record()?;
+        let version = self.store.commit(epoch.txn, &record)?;
+        self.relations = epoch.relations;
+        let changes = record.transactions.iter().flat_map(|transaction| &transaction.changes);
+        for delta in changes.chain(&record.deltas) {
+            self.last_changed.insert(delta.relation, version);
+        }
+        self.feed.publish(Published {
+            epoch: version,
+            commit_time: record.commit_time,
+            relations: self.relations.clone(),
+            transactions: record.transactions,
+            deltas: record.deltas,
+        });
+        Ok(Committed { version, commit_time: record.commit_time })
+    }
+
+    /// Forgets what a discarded transaction did to the engine.
+    fn reload(&mut self) {
+        let reloaded = self.store.begin().and_then(|mut txn| self.engine.reload(&self.relations, &mut txn));
+        if let Err(error) = reloaded {
+            tracing::error!(%error, "the engine could not go back to the state before a failed change");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! An epoch while it is open: what has been applied to it so far.
+
+use super::Committed;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use viewfeed_change::{
+    Batch, Delta, Position, RelationId, Relations, Result, SourceId, Timestamp, Transaction, TransactionId,
+};
+use viewfeed_source::embedded::{Outcome, SOURCE};
+use viewfeed_store::{EpochRecord, Txn};
+
+/// Transactions of one epoch that can be told apart: the id of a transaction is its epoch and its place in it.
+const TRANSACTION_BITS: u32 = 20;
+
+/// What a statement of a script answers.
+pub(crate) enum StatementAnswer {
+    /// It wrote, and perhaps returned rows.
+    Wrote(Outcome),
+    /// It only read.
+    Read(arrow::datatypes::SchemaRef, Vec<arrow::array::RecordBatch>),
+    /// It changed what exists.
+    Done {
+        /// For example `CREATE MATERIALIZED VIEW`.
+        command: &'static str,
+        /// For the user.
+        notices: Vec<String>,
+    },
+}
+
+/// Called once the epoch is committed or has failed.
+pub(super) type Answer = Box<dyn FnOnce(Result<Committed>) + Send>;
+
+/// Where a job's answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<(T, Committed)>>;
+
+/// The open epoch.
+pub(super) struct OpenEpoch {
+    pub(super) txn: Txn,
+    /// The relations as this epoch leaves them.
+    pub(super) relations: Arc<Relations>,
+    /// The one time of this epoch.
+    pub(super) now: Timestamp,
+    /// Table changes the views have not seen yet.
+    pub(super) pending: Vec<Delta>,
+    pub(super) view_deltas: Vec<Delta>,
+    pub(super) answers: Vec<Answer>,
+    /// A job failed in a way that only dropping the whole epoch can undo.
+    pub(super) is_broken: bool,
+    transactions: Vec<Transaction>,
+}
+
+impl OpenEpoch {
+    pub(super) fn new(txn: Txn, relations: Arc<Relations>, now: Timestamp) -> Self {
+        Self {
+            txn,
+            relations,
+            now,
+            pending: Vec::new(),
+            view_deltas: Vec::new(),
+            answers: Vec::new(),
+            is_broken: false,
+            transactions: Vec::new(),
+        }
+    }
+
+    /// Answers a job: its failure at once, its success when the epoch is committed.
+    pub(super) fn answer<T: Send + 'static>(&mut self, done: Result<T>, reply: Reply<T>) {
+        match done {
+            Ok(value) => self.answers.push(Box::new(move |committed| {
+                // The asker may be gone; then nobody is told.
+                let _ = reply.send(committed.map(|committed| (value, committed)));
+            })),
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    /// Adds a transaction of the embedded store, whose changes are already among those pending.
+    pub(super) fn push_transaction(&mut self, changes: Vec<Delta>) {
+        if changes.is_empty() {
+            return;
+        }
+        let ordinal = self.transactions.len() as u64;
+        self.transactions.push(Transaction {
+            source: SourceId::new(SOURCE),
+            id: TransactionId(self.txn.epoch().0 << TRANSACTION_BITS | ordinal),
+            position: Position(self.txn.epoch().0.to_be_bytes().to_vec()),
+            commit_time: self.now,
+            changes,
+        });
+    }
+
+    /// Whether anything was written.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.txn.is_empty()
+    }
+
+    /// Whether a transaction of this epoch changed `relation`.
+    pub(super) fn has_changed(&self, relation: RelationId) -> bool {
+        self.pending.iter().any(|delta| delta.relation == relation)
+    }
+
+    /// What is logged: one consolidated delta per view, however many steps it took.
+    pub(super) fn record(&mut self) -> Result<EpochRecord> {
+        let mut by_view: BTreeMap<RelationId, Vec<Batch>> = BTreeMap::new();
+        for delta in self.view_deltas.drain(..) {
+            by_view.entry(delta.relation).or_default().push(delta.batch);
+        }
+        let mut deltas = Vec::with_capacity(by_view.len());
+        for (relation, mut batches) in by_view {
+            let batch = if batches.len() == 1 {
+                batches.remove(0)
+            } else {
+                Batch::concat(&batches[0].schema(), &batches)?.consolidate()?
+            };
+            if !batch.is_empty() {
+                deltas.push(Delta { relation, batch });
+            }
+        }
+        let transactions = std::mem::take(&mut self.transactions);
+        let schema_versions = self.relations.iter().map(|relation| (relation.id, relation.schema_version)).collect();
+        Ok(EpochRecord { commit_time: self.now, transactions, deltas, schema_versions })
+    }
+}

@@ -1,0 +1,79 @@
+//! What is running, for `viewfeed status`.
+
+use crate::pipeline::Failures;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+use viewfeed_catalog::{ModuleState, Modules, row_type};
+use viewfeed_change::{Relation, RelationKind, Timestamp};
+use viewfeed_feed::Feed;
+use viewfeed_query::sql_type;
+use viewfeed_store::Store;
+use viewfeed_wire::v1;
+
+/// Where the figures come from.
+pub(crate) struct StatusSource {
+    pub(crate) store: Store,
+    pub(crate) feed: Feed,
+    pub(crate) modules: watch::Sender<Arc<Modules>>,
+    pub(crate) failures: Failures,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) modules_dir: PathBuf,
+    pub(crate) started: Instant,
+}
+
+impl StatusSource {
+    /// The figures now.
+    pub(crate) fn now(&self) -> v1::StatusResponse {
+        let modules = self.modules.borrow().clone();
+        let relations = self.feed.relations();
+        v1::StatusResponse {
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.started.elapsed().try_into().ok(),
+            version: self.feed.epoch().0,
+            oldest_version: self.store.oldest().0,
+            data_dir: self.data_dir.display().to_string(),
+            modules_dir: self.modules_dir.display().to_string(),
+            modules: modules.states.iter().map(|(name, state)| module_status(name, state)).collect(),
+            relations: relations.iter().map(|relation| self.relation_status(relation)).collect(),
+            subscribers: self.feed.subscribers() as u64,
+        }
+    }
+
+    fn relation_status(&self, relation: &Relation) -> v1::RelationStatus {
+        let failure = self.failures.of(relation.id);
+        v1::RelationStatus {
+            name: relation.name.to_string(),
+            kind: match relation.kind {
+                RelationKind::Table(_) => "table".to_owned(),
+                RelationKind::View(_) => "view".to_owned(),
+            },
+            row_type: Some(row_type(&relation.columns, &relation.key, sql_type)),
+            state: if failure.is_some() { "failed".to_owned() } else { "live".to_owned() },
+            detail: failure.unwrap_or_default(),
+        }
+    }
+}
+
+fn module_status(name: &str, state: &ModuleState) -> v1::ModuleStatus {
+    let mut services: Vec<String> = state.live.iter().flat_map(|module| &module.rpcs).map(|rpc| service_of(&rpc.path)).collect();
+    services.sort();
+    services.dedup();
+    v1::ModuleStatus {
+        name: name.to_owned(),
+        state: if state.refused.is_empty() { "live".to_owned() } else { "refused".to_owned() },
+        diagnostics: state.refused.iter().map(ToString::to_string).collect(),
+        services,
+        changed_at: Some(wire_time(state.changed_at)),
+    }
+}
+
+fn service_of(path: &str) -> String {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
+}
+
+fn wire_time(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = time.0.rem_euclid(1_000_000) * 1_000;
+    prost_types::Timestamp { seconds: time.0.div_euclid(1_000_000), nanos: i32::try_from(nanos).unwrap_or(0) }
+}
