@@ -42,7 +42,12 @@ impl PythonGrpc {
             .env("PYTHONPATH", &self.packages)
             .output()
             .expect("python3 can be started");
-        assert!(output.status.success(), "{} {arguments:?} failed:\n{}", script.display(), both(&output));
+        assert!(
+            output.status.success(),
+            "{} {arguments:?} failed:\n{}",
+            script.display(),
+            both(&output)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
@@ -54,10 +59,18 @@ fn install(packages: &Path) {
         .args(PACKAGES)
         .output()
         .expect("python3 is on the PATH; install it with its pip");
-    assert!(output.status.success(), "pip could not install {PACKAGES:?}:\n{}", both(&output));
+    assert!(
+        output.status.success(),
+        "pip could not install {PACKAGES:?}:\n{}",
+        both(&output)
+    );
     File::create(packages.join("complete")).expect("temporary files can be written");
 }
 
 fn both(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

@@ -32,7 +32,12 @@ impl Viewfeed {
         let mut child = Command::new(program.as_ref())
             .arg("serve")
             .args(["--listen", &address.to_string()])
-            .args([Path::new("--data"), &dir.join("data"), Path::new("--modules"), &dir.join("modules")])
+            .args([
+                Path::new("--data"),
+                &dir.join("data"),
+                Path::new("--modules"),
+                &dir.join("modules"),
+            ])
             .args(more)
             .env("VIEWFEED_LOG", "info")
             .env("VIEWFEED_LOG_FORMAT", "text")
@@ -43,7 +48,11 @@ impl Viewfeed {
             .expect("the program exists and can be started");
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut server = Self { child, address, log: log.clone() };
+        let mut server = Self {
+            child,
+            address,
+            log: log.clone(),
+        };
         if wait_until_ready(stderr, log) {
             return Ok(server);
         }
@@ -75,7 +84,9 @@ impl Viewfeed {
 
     /// Sends a signal by name (`TERM`, `INT`).
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status();
         assert!(sent.expect("kill exists").success(), "the server is gone");
     }
 

@@ -72,7 +72,12 @@ pub(crate) struct Serve {
 #[derive(Args, Clone)]
 pub(crate) struct Remote {
     /// The server.
-    #[arg(long, env = "VIEWFEED_SERVER", value_name = "HOST:PORT", default_value = "127.0.0.1:7117")]
+    #[arg(
+        long,
+        env = "VIEWFEED_SERVER",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:7117"
+    )]
     pub(crate) server: String,
     /// Print JSON, one value a line.
     #[arg(long)]

@@ -13,14 +13,20 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// A channel to `server` (`HOST:PORT`).
 pub(crate) async fn connect(server: &str) -> Result<Channel> {
     let wrong = |error: tonic::transport::Error| {
-        Error::invalid("SERVER", format!("\"{server}\" is not a server address")).because(error).hint("use HOST:PORT")
+        Error::invalid("SERVER", format!("\"{server}\" is not a server address"))
+            .because(error)
+            .hint("use HOST:PORT")
     };
     let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(wrong)?;
     let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
     endpoint.connect().await.map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "SERVER", format!("no server answers at {server}"))
-            .because(error)
-            .hint("start one with `viewfeed serve`, or name it with --server HOST:PORT")
+        Error::new(
+            ErrorKind::Unavailable,
+            "SERVER",
+            format!("no server answers at {server}"),
+        )
+        .because(error)
+        .hint("start one with `viewfeed serve`, or name it with --server HOST:PORT")
     })
 }
 
@@ -45,5 +51,9 @@ pub(crate) fn failure(status: Status) -> Error {
         Code::DataLoss => ErrorKind::Corrupt,
         _ => ErrorKind::Internal,
     };
-    Error::new(kind, "CALL_FAILED", format!("{:?}: {}", status.code(), status.message()))
+    Error::new(
+        kind,
+        "CALL_FAILED",
+        format!("{:?}: {}", status.code(), status.message()),
+    )
 }

@@ -13,7 +13,9 @@ use viewfeed_change::{Error, Result};
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    let command = arguments.command.unwrap_or_else(|| Command::Serve(Serve::default()));
+    let command = arguments
+        .command
+        .unwrap_or_else(|| Command::Serve(Serve::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

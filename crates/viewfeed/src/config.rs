@@ -41,14 +41,23 @@ impl Config {
     /// The settings that `flags` (already merged with the environment) and the file give.
     pub(crate) fn load(flags: Serve) -> Result<Self> {
         let file = read(flags.config.as_deref())?;
-        let durability = flags.durability.or(file.durability).unwrap_or_else(|| "sync".into());
+        let durability = flags
+            .durability
+            .or(file.durability)
+            .unwrap_or_else(|| "sync".into());
         let retain_mib = flags.retain_mib.or(file.retain_mib).unwrap_or(1024);
         let retain_minutes = flags.retain_minutes.or(file.retain_minutes).unwrap_or(24 * 60);
-        let log_format = flags.log_format.or(file.log_format).unwrap_or_else(|| "text".into());
+        let log_format = flags
+            .log_format
+            .or(file.log_format)
+            .unwrap_or_else(|| "text".into());
         Ok(Self {
             data: flags.data.or(file.data).unwrap_or_else(|| "data".into()),
             modules: flags.modules.or(file.modules).unwrap_or_else(|| "modules".into()),
-            listen: flags.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7117))),
+            listen: flags
+                .listen
+                .or(file.listen)
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7117))),
             store: Options {
                 durability: parse_durability(&durability)?,
                 retention: Retention {
@@ -76,7 +85,11 @@ fn read(path: Option<&Path>) -> Result<File> {
         None => return Ok(File::default()),
     };
     let unreadable = |error: std::io::Error| {
-        Error::invalid("CONFIG", format!("the settings file {} cannot be read", path.display())).because(error)
+        Error::invalid(
+            "CONFIG",
+            format!("the settings file {} cannot be read", path.display()),
+        )
+        .because(error)
     };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     toml::from_str(&text).map_err(|error| {
@@ -91,7 +104,11 @@ fn parse_durability(text: &str) -> Result<Durability> {
         None if text == "sync" => Ok(Durability::Sync),
         Some(("relaxed", ms)) => match ms.parse() {
             Ok(interval_ms) if interval_ms > 0 => Ok(Durability::Relaxed { interval_ms }),
-            _ => Err(wrong("durability", text, "relaxed:MS with a whole number of milliseconds")),
+            _ => Err(wrong(
+                "durability",
+                text,
+                "relaxed:MS with a whole number of milliseconds",
+            )),
         },
         _ => Err(wrong("durability", text, "sync or relaxed:MS")),
     }

@@ -11,18 +11,37 @@ use viewfeed_server::Command;
 use viewfeed_source::embedded::Operation;
 
 /// Runs until the server is gone. Writes are handed on in the order they arrive.
-pub(crate) async fn run(mut commands: mpsc::Receiver<Command>, sessions: Sessions, status: Arc<StatusSource>) {
+pub(crate) async fn run(
+    mut commands: mpsc::Receiver<Command>,
+    sessions: Sessions,
+    status: Arc<StatusSource>,
+) {
     let mut running = JoinSet::new();
     while let Some(command) = commands.recv().await {
         while running.try_join_next().is_some() {}
         match command {
-            Command::Mutate { table, mutation, rows, reply } => {
-                let write = Write { table: table.id, operation: operation(mutation), rows };
+            Command::Mutate {
+                table,
+                mutation,
+                rows,
+                reply,
+            } => {
+                let write = Write {
+                    table: table.id,
+                    operation: operation(mutation),
+                    rows,
+                };
                 if sessions.jobs.send(Job::Write { write, reply }).await.is_err() {
                     return;
                 }
             }
-            Command::Select { sql, params, search_schema, min_version, reply } => {
+            Command::Select {
+                sql,
+                params,
+                search_schema,
+                min_version,
+                reply,
+            } => {
                 let sessions = sessions.clone();
                 running.spawn(async move {
                     let selected = sessions.select(sql, params, search_schema, min_version).await;

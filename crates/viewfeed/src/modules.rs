@@ -40,9 +40,13 @@ impl ModuleWatcher {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let unwatchable = |error: notify::Error| {
-            Error::new(ErrorKind::Unavailable, "MODULES_DIR", format!("cannot watch {}", dir.display()))
-                .because(error)
-                .hint("check that the folder exists and may be read, and the limit of inotify watches")
+            Error::new(
+                ErrorKind::Unavailable,
+                "MODULES_DIR",
+                format!("cannot watch {}", dir.display()),
+            )
+            .because(error)
+            .hint("check that the folder exists and may be read, and the limit of inotify watches")
         };
         std::fs::create_dir_all(dir)?;
         // One pending event is enough: the whole folder is read whatever happened.
@@ -54,8 +58,18 @@ impl ModuleWatcher {
             }
         })
         .map_err(unwatchable)?;
-        watcher.watch(dir, RecursiveMode::Recursive).map_err(unwatchable)?;
-        Ok(Self { dir: dir.to_owned(), jobs, modules, clock, known: BTreeMap::new(), events, _watcher: watcher })
+        watcher
+            .watch(dir, RecursiveMode::Recursive)
+            .map_err(unwatchable)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            jobs,
+            modules,
+            clock,
+            known: BTreeMap::new(),
+            events,
+            _watcher: watcher,
+        })
     }
 
     /// Follows the folder until the loop is gone.
@@ -79,13 +93,20 @@ impl ModuleWatcher {
                 return Ok(());
             }
         };
-        let gone: Vec<String> = self.known.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = self
+            .known
+            .keys()
+            .filter(|name| !found.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             self.known.remove(&name);
             self.remove(&name);
         }
-        let mut changed: Vec<ModuleFiles> =
-            found.into_values().filter(|files| self.known.get(&files.name) != Some(files)).collect();
+        let mut changed: Vec<ModuleFiles> = found
+            .into_values()
+            .filter(|files| self.known.get(&files.name) != Some(files))
+            .collect();
         while !changed.is_empty() {
             // A module may need a relation of another one: what was refused is tried again while others succeed.
             let before = changed.len();
@@ -107,8 +128,17 @@ impl ModuleWatcher {
             return Vec::new();
         }
         let modules = self.modules.borrow().clone();
-        let is_refused = |name: &str| modules.states.get(name).is_some_and(|state| !state.refused.is_empty());
-        self.known.values().filter(|files| is_refused(&files.name)).cloned().collect()
+        let is_refused = |name: &str| {
+            modules
+                .states
+                .get(name)
+                .is_some_and(|state| !state.refused.is_empty())
+        };
+        self.known
+            .values()
+            .filter(|files| is_refused(&files.name))
+            .cloned()
+            .collect()
     }
 
     /// Brings one module to life; false if it was refused.
@@ -117,7 +147,13 @@ impl ModuleWatcher {
             Ok(compiled) => {
                 let (reply, answer) = oneshot::channel();
                 let stopping = |_| Error::new(ErrorKind::Unavailable, "STOPPING", "the server is stopping");
-                self.jobs.send(Job::Module { compiled: Box::new(compiled), reply }).await.map_err(|_| stopping(()))?;
+                self.jobs
+                    .send(Job::Module {
+                        compiled: Box::new(compiled),
+                        reply,
+                    })
+                    .await
+                    .map_err(|_| stopping(()))?;
                 answer.await.map_err(|_| stopping(()))?
             }
             Err(diagnostics) => Err(diagnostics),
@@ -133,17 +169,33 @@ impl ModuleWatcher {
         let state = match outcome {
             Ok(module) => {
                 tracing::info!(module = name, rpcs = module.rpcs.len(), "module is live");
-                for diagnostic in module.diagnostics.iter().filter(|d| d.severity == Severity::Warning) {
+                for diagnostic in module
+                    .diagnostics
+                    .iter()
+                    .filter(|d| d.severity == Severity::Warning)
+                {
                     tracing::warn!(module = name, "{diagnostic}");
                 }
-                ModuleState { live: Some(module), refused: Vec::new(), changed_at: now }
+                ModuleState {
+                    live: Some(module),
+                    refused: Vec::new(),
+                    changed_at: now,
+                }
             }
             Err(refused) => {
                 let live = old.states.get(name).and_then(|state| state.live.clone());
                 for diagnostic in &refused {
-                    tracing::error!(module = name, still_live = live.is_some(), "refused: {diagnostic}");
+                    tracing::error!(
+                        module = name,
+                        still_live = live.is_some(),
+                        "refused: {diagnostic}"
+                    );
                 }
-                ModuleState { live, refused, changed_at: now }
+                ModuleState {
+                    live,
+                    refused,
+                    changed_at: now,
+                }
             }
         };
         self.replace(name, Some(state));
@@ -162,7 +214,9 @@ impl ModuleWatcher {
                 self.modules.send_replace(Arc::new(modules));
             }
             // The loop has checked this already; only a bug gets here.
-            Err(diagnostics) => diagnostics.iter().for_each(|d| tracing::error!(module = name, "{d}")),
+            Err(diagnostics) => diagnostics
+                .iter()
+                .for_each(|d| tracing::error!(module = name, "{d}")),
         }
     }
 }
@@ -184,7 +238,10 @@ pub(crate) fn read_modules(dir: &Path) -> Result<BTreeMap<String, ModuleFiles>> 
 
 /// The files of the module in `dir`.
 pub(crate) fn read_module(dir: &Path) -> Result<ModuleFiles> {
-    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = dir
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let mut files = Vec::new();
     collect(dir, dir, &mut files)?;
     files.sort();
@@ -200,7 +257,11 @@ fn collect(root: &Path, dir: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Resul
         if path.is_dir() {
             collect(root, &path, files)?;
         } else if belongs_to_module(&path) {
-            let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            let relative = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .replace('\\', "/");
             if std::fs::metadata(&path)?.len() <= FILE_BYTES_MAX {
                 files.push((relative, std::fs::read(&path)?));
             } else {
@@ -219,6 +280,9 @@ fn belongs_to_module(path: &Path) -> bool {
 
 /// Editors keep their own files beside the one they write.
 fn is_hidden(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     name.starts_with('.') || name.ends_with('~') || name.starts_with('#')
 }

@@ -9,7 +9,10 @@ use viewfeed_wire::v1::value::Kind;
 
 /// Prints a line. A closed pipe (`viewfeed tail … | head`) ends the program quietly.
 pub(crate) fn line(text: &str) {
-    if writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()).is_err() {
+    if writeln!(io::stdout(), "{text}")
+        .and_then(|()| io::stdout().flush())
+        .is_err()
+    {
         std::process::exit(0);
     }
 }
@@ -43,14 +46,18 @@ pub(crate) fn exit_code(error: &Error) -> ExitCode {
 /// Rows as a table.
 pub(crate) fn table(row_type: &v1::RowType, rows: &[v1::Row]) -> String {
     let names = row_type.columns.iter().map(|column| column.name.clone());
-    let cells = rows.iter().map(|row| row.values.iter().map(text).collect::<Vec<_>>());
+    let cells = rows
+        .iter()
+        .map(|row| row.values.iter().map(text).collect::<Vec<_>>());
     text_table(names.collect(), cells.collect())
 }
 
 /// Text as a table.
 pub(crate) fn text_table(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_preset(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     for row in rows {
         table.add_row(row);
@@ -61,7 +68,13 @@ pub(crate) fn text_table(header: Vec<String>, rows: Vec<Vec<String>>) -> String 
 /// A row on one line: `column=value …`.
 pub(crate) fn inline(row_type: &v1::RowType, row: &v1::Row) -> String {
     let pair = |(column, value): (&v1::Column, &v1::Value)| format!("{}={}", column.name, text(value));
-    row_type.columns.iter().zip(&row.values).map(pair).collect::<Vec<_>>().join("  ")
+    row_type
+        .columns
+        .iter()
+        .zip(&row.values)
+        .map(pair)
+        .collect::<Vec<_>>()
+        .join("  ")
 }
 
 /// A row as a JSON object.
@@ -92,14 +105,19 @@ pub(crate) fn json(value: &v1::Value) -> serde_json::Value {
         Some(Kind::Double(value)) => serde_json::Number::from_f64(*value)
             .map_or_else(|| value.to_string().into(), serde_json::Value::Number),
         Some(Kind::Text(value)) => value.as_str().into(),
-        Some(Kind::Bytes(value)) => {
-            format!("\\x{}", value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).into()
-        }
+        Some(Kind::Bytes(value)) => format!(
+            "\\x{}",
+            value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        )
+        .into(),
         Some(Kind::Timestamp(value)) => timestamp(value).into(),
         Some(Kind::List(list)) => list.values.iter().map(json).collect(),
         Some(Kind::Struct(value)) => {
             let field = |field: &v1::value::Field| {
-                (field.name.clone(), field.value.as_ref().map_or(serde_json::Value::Null, json))
+                (
+                    field.name.clone(),
+                    field.value.as_ref().map_or(serde_json::Value::Null, json),
+                )
             };
             serde_json::Value::Object(value.fields.iter().map(field).collect())
         }

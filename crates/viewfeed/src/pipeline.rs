@@ -20,9 +20,9 @@ mod view;
 pub(crate) use epoch::StatementAnswer;
 pub(crate) use failures::Failures;
 pub(crate) use job::{Committed, Job, Jobs, Shadow, Write, queue};
+pub(crate) use recover::{catalog, incarnation};
 pub(crate) use rehearsal::Rehearsal;
 pub(crate) use statement::only_writes_rows;
-pub(crate) use recover::{catalog, incarnation};
 
 use epoch::OpenEpoch;
 use std::collections::BTreeMap;
@@ -53,12 +53,29 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     /// Opens the engine over what the store holds.
-    pub(crate) fn open(store: Store, planner: Planner, feed: Feed, modules: watch::Sender<Arc<Modules>>, clock: Arc<dyn Clock>, failures: Failures) -> Result<Self> {
+    pub(crate) fn open(
+        store: Store,
+        planner: Planner,
+        feed: Feed,
+        modules: watch::Sender<Arc<Modules>>,
+        clock: Arc<dyn Clock>,
+        failures: Failures,
+    ) -> Result<Self> {
         let relations = feed.relations();
         let mut txn = store.begin()?;
         let engine = Engine::open(planner.clone(), &relations, &mut txn)?;
-        let mut pipeline =
-            Self { store, engine, embedded: Embedded::new(planner.clone()), planner, feed, modules, clock, failures, relations, last_changed: BTreeMap::new() };
+        let mut pipeline = Self {
+            store,
+            engine,
+            embedded: Embedded::new(planner.clone()),
+            planner,
+            feed,
+            modules,
+            clock,
+            failures,
+            relations,
+            last_changed: BTreeMap::new(),
+        };
         // Views whose state had to be filled anew are stored before anybody reads them.
         let mut epoch = OpenEpoch::new(txn, pipeline.relations.clone(), pipeline.clock.now());
         epoch.view_deltas = pipeline.engine.take_opening_deltas();
@@ -102,7 +119,10 @@ impl Pipeline {
         if epoch.pending.is_empty() {
             return;
         }
-        let input = StepInput { deltas: std::mem::take(&mut epoch.pending), now: epoch.now };
+        let input = StepInput {
+            deltas: std::mem::take(&mut epoch.pending),
+            now: epoch.now,
+        };
         let output = self.engine.step(&input, &epoch.relations, &mut epoch.txn);
         if !output.failed.is_empty() {
             self.failures.refresh(&self.engine, &epoch.relations);
@@ -120,7 +140,10 @@ impl Pipeline {
         let committed = if changed_relations || epoch.is_changed() {
             self.commit_changes(epoch)
         } else {
-            Ok(Committed { version: self.store.epoch(), commit_time: epoch.now })
+            Ok(Committed {
+                version: self.store.epoch(),
+                commit_time: epoch.now,
+            })
         };
         if let Err(error) = &committed {
             tracing::error!(%error, "an epoch was not committed");
@@ -135,7 +158,10 @@ impl Pipeline {
         let record = epoch.record()?;
         let version = self.store.commit(epoch.txn, &record)?;
         self.relations = epoch.relations;
-        let changes = record.transactions.iter().flat_map(|transaction| &transaction.changes);
+        let changes = record
+            .transactions
+            .iter()
+            .flat_map(|transaction| &transaction.changes);
         for delta in changes.chain(&record.deltas) {
             self.last_changed.insert(delta.relation, version);
         }
@@ -146,12 +172,18 @@ impl Pipeline {
             transactions: record.transactions,
             deltas: record.deltas,
         });
-        Ok(Committed { version, commit_time: record.commit_time })
+        Ok(Committed {
+            version,
+            commit_time: record.commit_time,
+        })
     }
 
     /// Forgets what a discarded transaction did to the engine.
     fn reload(&mut self) {
-        let reloaded = self.store.begin().and_then(|mut txn| self.engine.reload(&self.relations, &mut txn));
+        let reloaded = self
+            .store
+            .begin()
+            .and_then(|mut txn| self.engine.reload(&self.relations, &mut txn));
         if let Err(error) = reloaded {
             tracing::error!(%error, "the engine could not go back to the state before a failed change");
         }

@@ -94,7 +94,9 @@ pub(crate) async fn serve(
             feed.drain();
         }
     };
-    let served = server.run(feed, modules.subscribe(), commands, stopping, GRACE).await;
+    let served = server
+        .run(feed, modules.subscribe(), commands, stopping, GRACE)
+        .await;
     watching.abort();
     drop(jobs);
     // The gateway ends with the server's senders, the loop with the gateway's and the watcher's.
@@ -112,13 +114,22 @@ async fn open_store(config: &Config) -> Result<Store> {
         std::fs::create_dir_all(&data)?;
         Store::open(&data, options)
     });
-    opened.await.map_err(|error| Error::internal("opening the store stopped").because(error))?
+    opened
+        .await
+        .map_err(|error| Error::internal("opening the store stopped").because(error))?
 }
 
 fn open_feed(store: &Store, clock: &dyn Clock) -> Result<Feed> {
     let incarnation = pipeline::incarnation(store, clock.now())?;
     let relations = Arc::new(pipeline::catalog(&store.reader())?);
-    Ok(Feed::new(store.clone(), relations, FeedOptions { incarnation, ..FeedOptions::default() }))
+    Ok(Feed::new(
+        store.clone(),
+        relations,
+        FeedOptions {
+            incarnation,
+            ..FeedOptions::default()
+        },
+    ))
 }
 
 /// Starts the loop's thread and waits until it has opened.
@@ -136,7 +147,11 @@ async fn start_loop(
             let _ = opened.send(Err(error));
         }
     };
-    let handle = thread::Builder::new().name("viewfeed-pipeline".into()).spawn(run)?;
-    is_open.await.map_err(|_| Error::internal("the loop stopped while it was opened"))??;
+    let handle = thread::Builder::new()
+        .name("viewfeed-pipeline".into())
+        .spawn(run)?;
+    is_open
+        .await
+        .map_err(|_| Error::internal("the loop stopped while it was opened"))??;
     Ok(handle)
 }

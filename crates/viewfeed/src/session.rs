@@ -50,8 +50,16 @@ struct Session {
 
 impl Sessions {
     /// Serves one session until its client goes.
-    pub(crate) async fn run(self, mut requests: mpsc::Receiver<SessionRequest>, replies: mpsc::Sender<Executed>) {
-        let mut session = Session { shared: self, replies, open: None };
+    pub(crate) async fn run(
+        self,
+        mut requests: mpsc::Receiver<SessionRequest>,
+        replies: mpsc::Sender<Executed>,
+    ) {
+        let mut session = Session {
+            shared: self,
+            replies,
+            open: None,
+        };
         while let Some(request) = requests.recv().await {
             let last = match session.script(&request).await {
                 Ok(()) => Executed::Done,
@@ -70,7 +78,10 @@ impl Sessions {
     pub(crate) async fn wait_for(&self, version: u64) -> Result<()> {
         let wait = tokio::time::timeout(MIN_VERSION_WAIT, self.feed.wait_for(Epoch(version)));
         wait.await.map_err(|_| {
-            let message = format!("version {version} was not reached within {} s", MIN_VERSION_WAIT.as_secs());
+            let message = format!(
+                "version {version} was not reached within {} s",
+                MIN_VERSION_WAIT.as_secs()
+            );
             Error::new(ErrorKind::Unavailable, "VERSION_NOT_REACHED", message)
                 .hint("use a version that a write or a frame of this server returned")
         })
@@ -88,9 +99,14 @@ impl Sessions {
         let this = self.clone();
         blocking(move || {
             let (reader, relations) = (this.store.reader(), this.feed.relations());
-            let plan = this.planner.plan_with_params(&sql, &params, &relations, &search_schema, Purpose::Batch)?;
+            let plan =
+                this.planner
+                    .plan_with_params(&sql, &params, &relations, &search_schema, Purpose::Batch)?;
             let rows = this.planner.execute(&plan, &reader, this.clock.now())?;
-            Ok(Selected { rows, version: reader.epoch().0 })
+            Ok(Selected {
+                rows,
+                version: reader.epoch().0,
+            })
         })
         .await
     }
@@ -121,7 +137,8 @@ impl Session {
                     }
                 },
                 Control::Begin => {
-                    self.done("BEGIN", vec!["there is a transaction in progress already".into()]).await?;
+                    self.done("BEGIN", vec!["there is a transaction in progress already".into()])
+                        .await?;
                 }
                 Control::Commit => self.commit().await?,
                 Control::Rollback => {
@@ -157,14 +174,22 @@ impl Session {
         let (shared, search_schema) = (self.shared.clone(), search_schema.to_owned());
         let (schema, rows, version) = blocking(move || {
             let (reader, relations) = (shared.store.reader(), shared.feed.relations());
-            let plan = shared.planner.plan(&query, &relations, &search_schema, Purpose::Batch)?;
+            let plan = shared
+                .planner
+                .plan(&query, &relations, &search_schema, Purpose::Batch)?;
             let mut rows = Vec::new();
             let mut bytes = 0;
-            shared.planner.execute_each(&plan, &reader, shared.clock.now(), &mut |batch| {
-                bytes += batch.get_array_memory_size();
-                rows.push(batch);
-                if bytes <= RESULT_BYTES_MAX { Ok(()) } else { Err(too_large()) }
-            })?;
+            shared
+                .planner
+                .execute_each(&plan, &reader, shared.clock.now(), &mut |batch| {
+                    bytes += batch.get_array_memory_size();
+                    rows.push(batch);
+                    if bytes <= RESULT_BYTES_MAX {
+                        Ok(())
+                    } else {
+                        Err(too_large())
+                    }
+                })?;
             Ok((Arc::new(plan.schema().as_arrow().clone()), rows, reader.epoch()))
         })
         .await?;
@@ -175,11 +200,22 @@ impl Session {
     async fn transaction(&mut self, statements: Vec<Parsed>, schema: &str) -> Result<()> {
         let is_block = statements.len() != 1;
         let search_schema = schema.to_owned();
-        let (answers, committed) = self.shared.ask(|reply| Job::Script { statements, search_schema, reply }).await?;
+        let (answers, committed) = self
+            .shared
+            .ask(|reply| Job::Script {
+                statements,
+                search_schema,
+                reply,
+            })
+            .await?;
         for answer in answers {
             self.answer(answer, committed).await?;
         }
-        if is_block { self.command("COMMIT", committed.version, 0, Vec::new()).await } else { Ok(()) }
+        if is_block {
+            self.command("COMMIT", committed.version, 0, Vec::new()).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn answer(&mut self, answer: StatementAnswer, committed: Committed) -> Result<()> {
@@ -188,7 +224,8 @@ impl Session {
                 if let Some((schema, rows)) = outcome.returning {
                     self.send_rows(schema, rows).await?;
                 }
-                self.command(&outcome.command, committed.version, outcome.rows, Vec::new()).await
+                self.command(&outcome.command, committed.version, outcome.rows, Vec::new())
+                    .await
             }
             StatementAnswer::Read(schema, rows) => self.rows("SELECT", schema, rows, committed.version).await,
             StatementAnswer::Done { command, notices } => {
@@ -202,18 +239,31 @@ impl Session {
             return Err(Error::invalid("EXPLAIN", "only SELECT can be explained")
                 .hint("EXPLAIN SELECT …, or EXPLAIN VIEW name for a materialized view"));
         };
-        let plan = self.shared.planner.plan(query, &self.shared.feed.relations(), schema, Purpose::Batch)?;
-        self.text("EXPLAIN", "plan", &plan.display_indent().to_string()).await
+        let plan = self
+            .shared
+            .planner
+            .plan(query, &self.shared.feed.relations(), schema, Purpose::Batch)?;
+        self.text("EXPLAIN", "plan", &plan.display_indent().to_string())
+            .await
     }
 
     async fn explain_view(&mut self, name: &str, verbose: bool, schema: &str) -> Result<()> {
         let relations = self.shared.feed.relations();
         let relation = relations.resolve(name, schema)?.clone();
         let (reply, answer) = oneshot::channel();
-        self.shared.jobs.send(Job::Explain { view: relation.id, reply }).await.map_err(|_| stopping())?;
+        self.shared
+            .jobs
+            .send(Job::Explain {
+                view: relation.id,
+                reply,
+            })
+            .await
+            .map_err(|_| stopping())?;
         let Some(explained) = answer.await.map_err(|_| stopping())? else {
-            return Err(Error::invalid("NOT_A_VIEW", format!("\"{}\" is a table", relation.name))
-                .hint("SHOW VIEWS lists the views"));
+            return Err(
+                Error::invalid("NOT_A_VIEW", format!("\"{}\" is a table", relation.name))
+                    .hint("SHOW VIEWS lists the views"),
+            );
         };
         let mut text = format!("view {}\n{explained}", relation.name);
         if let (true, Some(view)) = (verbose, relation.as_view()) {
@@ -225,13 +275,21 @@ impl Session {
     async fn text(&mut self, command: &str, column: &str, text: &str) -> Result<()> {
         let lines: arrow::array::StringArray = text.lines().map(Some).collect();
         let rows = RecordBatch::try_from_iter([(column, Arc::new(lines) as arrow::array::ArrayRef)])?;
-        self.rows(command, rows.schema(), vec![rows], self.shared.feed.epoch()).await
+        self.rows(command, rows.schema(), vec![rows], self.shared.feed.epoch())
+            .await
     }
 
-    async fn rows(&mut self, command: &str, schema: SchemaRef, rows: Vec<RecordBatch>, version: Epoch) -> Result<()> {
+    async fn rows(
+        &mut self,
+        command: &str,
+        schema: SchemaRef,
+        rows: Vec<RecordBatch>,
+        version: Epoch,
+    ) -> Result<()> {
         let count = rows.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
         self.send_rows(schema, rows).await?;
-        self.command(&format!("{command} {count}"), version, count, Vec::new()).await
+        self.command(&format!("{command} {count}"), version, count, Vec::new())
+            .await
     }
 
     async fn send_rows(&mut self, schema: SchemaRef, rows: Vec<RecordBatch>) -> Result<()> {
@@ -246,12 +304,27 @@ impl Session {
         self.command(command, self.shared.feed.epoch(), 0, notices).await
     }
 
-    async fn command(&mut self, command: &str, version: Epoch, row_count: u64, notices: Vec<String>) -> Result<()> {
-        self.send(Executed::Command { command: command.to_owned(), version: version.0, row_count, notices }).await
+    async fn command(
+        &mut self,
+        command: &str,
+        version: Epoch,
+        row_count: u64,
+        notices: Vec<String>,
+    ) -> Result<()> {
+        self.send(Executed::Command {
+            command: command.to_owned(),
+            version: version.0,
+            row_count,
+            notices,
+        })
+        .await
     }
 
     async fn send(&mut self, executed: Executed) -> Result<()> {
-        self.replies.send(executed).await.map_err(|_| Error::new(ErrorKind::Cancelled, "CLIENT_GONE", "the client went away"))
+        self.replies
+            .send(executed)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Cancelled, "CLIENT_GONE", "the client went away"))
     }
 }
 
@@ -264,7 +337,9 @@ enum Control {
 }
 
 fn control(parsed: &Parsed) -> Control {
-    let Statement::Sql(statement) = &parsed.statement else { return Control::Other };
+    let Statement::Sql(statement) = &parsed.statement else {
+        return Control::Other;
+    };
     match statement.as_ref() {
         ast::Statement::StartTransaction { .. } => Control::Begin,
         ast::Statement::Commit { .. } => Control::Commit,
@@ -275,7 +350,9 @@ fn control(parsed: &Parsed) -> Control {
 
 /// The statements up to the next COMMIT, if it comes before a ROLLBACK: then the transaction has arrived whole.
 fn whole_transaction(statements: &mut VecDeque<Parsed>) -> Option<Vec<Parsed>> {
-    let end = statements.iter().position(|parsed| !matches!(control(parsed), Control::Other))?;
+    let end = statements
+        .iter()
+        .position(|parsed| !matches!(control(parsed), Control::Other))?;
     if !matches!(control(&statements[end]), Control::Commit) {
         return None;
     }
@@ -286,7 +363,12 @@ fn whole_transaction(statements: &mut VecDeque<Parsed>) -> Option<Vec<Parsed>> {
 
 fn columns(schema: &Schema) -> Vec<Column> {
     let column = |(place, field): (usize, &Arc<arrow::datatypes::Field>)| {
-        Column::new(place as u32, field.name(), field.data_type().clone(), field.is_nullable())
+        Column::new(
+            place as u32,
+            field.name(),
+            field.data_type().clone(),
+            field.is_nullable(),
+        )
     };
     schema.fields().iter().enumerate().map(column).collect()
 }
@@ -299,7 +381,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 fn too_large() -> Error {
     let message = format!("the result is larger than {} MiB", RESULT_BYTES_MAX >> 20);
-    Error::new(ErrorKind::Exhausted, "RESULT_TOO_LARGE", message).hint("add a LIMIT, or tail the relation instead")
+    Error::new(ErrorKind::Exhausted, "RESULT_TOO_LARGE", message)
+        .hint("add a LIMIT, or tail the relation instead")
 }
 
 fn stopping() -> Error {

@@ -35,8 +35,15 @@ impl StatusSource {
             oldest_version: self.store.oldest().0,
             data_dir: self.data_dir.display().to_string(),
             modules_dir: self.modules_dir.display().to_string(),
-            modules: modules.states.iter().map(|(name, state)| module_status(name, state)).collect(),
-            relations: relations.iter().map(|relation| self.relation_status(relation)).collect(),
+            modules: modules
+                .states
+                .iter()
+                .map(|(name, state)| module_status(name, state))
+                .collect(),
+            relations: relations
+                .iter()
+                .map(|relation| self.relation_status(relation))
+                .collect(),
             subscribers: self.feed.subscribers() as u64,
         }
     }
@@ -50,19 +57,32 @@ impl StatusSource {
                 RelationKind::View(_) => "view".to_owned(),
             },
             row_type: Some(row_type(&relation.columns, &relation.key, sql_type)),
-            state: if failure.is_some() { "failed".to_owned() } else { "live".to_owned() },
+            state: if failure.is_some() {
+                "failed".to_owned()
+            } else {
+                "live".to_owned()
+            },
             detail: failure.unwrap_or_default(),
         }
     }
 }
 
 fn module_status(name: &str, state: &ModuleState) -> v1::ModuleStatus {
-    let mut services: Vec<String> = state.live.iter().flat_map(|module| &module.rpcs).map(|rpc| service_of(&rpc.path)).collect();
+    let mut services: Vec<String> = state
+        .live
+        .iter()
+        .flat_map(|module| &module.rpcs)
+        .map(|rpc| service_of(&rpc.path))
+        .collect();
     services.sort();
     services.dedup();
     v1::ModuleStatus {
         name: name.to_owned(),
-        state: if state.refused.is_empty() { "live".to_owned() } else { "refused".to_owned() },
+        state: if state.refused.is_empty() {
+            "live".to_owned()
+        } else {
+            "refused".to_owned()
+        },
         diagnostics: state.refused.iter().map(ToString::to_string).collect(),
         services,
         changed_at: Some(wire_time(state.changed_at)),
@@ -70,10 +90,17 @@ fn module_status(name: &str, state: &ModuleState) -> v1::ModuleStatus {
 }
 
 fn service_of(path: &str) -> String {
-    path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
+    path.trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn wire_time(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.0.rem_euclid(1_000_000) * 1_000;
-    prost_types::Timestamp { seconds: time.0.div_euclid(1_000_000), nanos: i32::try_from(nanos).unwrap_or(0) }
+    prost_types::Timestamp {
+        seconds: time.0.div_euclid(1_000_000),
+        nanos: i32::try_from(nanos).unwrap_or(0),
+    }
 }

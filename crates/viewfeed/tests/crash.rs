@@ -43,8 +43,13 @@ impl Folded {
             panic!("the feed was reset ({}), although history was kept", frame.reason);
         }
         for (place, row) in response.rows.iter().enumerate() {
-            let values = row.values.iter().map(|value| format!("{:?}", value.kind)).collect();
-            self.open.push((values, frame.diffs.get(place).copied().unwrap_or(1)));
+            let values = row
+                .values
+                .iter()
+                .map(|value| format!("{:?}", value.kind))
+                .collect();
+            self.open
+                .push((values, frame.diffs.get(place).copied().unwrap_or(1)));
         }
         if frame.more || frame.resume_token.is_empty() {
             return;
@@ -61,25 +66,47 @@ impl Folded {
 
 #[test]
 fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
-    let seed = std::env::var("VIEWFEED_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    let rounds = std::env::var("VIEWFEED_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let seed = std::env::var("VIEWFEED_CRASH_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(rand::random);
+    let rounds = std::env::var("VIEWFEED_CRASH_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(ROUNDS);
     eprintln!("VIEWFEED_CRASH_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let runtime = Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let acknowledged = Arc::new(Mutex::new(Acknowledged::default()));
-    let (table, view) = (Arc::new(Mutex::new(Folded::default())), Arc::new(Mutex::new(Folded::default())));
+    let (table, view) = (
+        Arc::new(Mutex::new(Folded::default())),
+        Arc::new(Mutex::new(Folded::default())),
+    );
     let next_id = Arc::new(AtomicI64::new(0));
     for round in 0..rounds {
         let server = Viewfeed::start(PROGRAM, dir.path(), &[]);
         if round == 0 {
-            sql(&server, "CREATE TABLE item (id BIGINT PRIMARY KEY, g BIGINT NOT NULL); CREATE MATERIALIZED VIEW by_g AS SELECT g, count(*) AS n, max(id) AS top FROM item GROUP BY g");
+            sql(
+                &server,
+                "CREATE TABLE item (id BIGINT PRIMARY KEY, g BIGINT NOT NULL); CREATE MATERIALIZED VIEW by_g AS SELECT g, count(*) AS n, max(id) AS top FROM item GROUP BY g",
+            );
         }
         check(&server, &acknowledged.lock().unwrap());
         let address = format!("http://{}", server.address());
         let load: Vec<_> = (0..WRITERS)
-            .map(|_| runtime.spawn(write(address.clone(), acknowledged.clone(), next_id.clone(), random.random())))
-            .chain([("item", &table), ("by_g", &view)].map(|(name, folded)| runtime.spawn(follow(address.clone(), name, folded.clone()))))
+            .map(|_| {
+                runtime.spawn(write(
+                    address.clone(),
+                    acknowledged.clone(),
+                    next_id.clone(),
+                    random.random(),
+                ))
+            })
+            .chain(
+                [("item", &table), ("by_g", &view)]
+                    .map(|(name, folded)| runtime.spawn(follow(address.clone(), name, folded.clone()))),
+            )
             .collect();
         std::thread::sleep(Duration::from_millis(random.random_range(5..250)));
         server.kill();
@@ -102,25 +129,40 @@ fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
 
 /// Everything acknowledged is there, and the view is what its query gives.
 fn check(server: &Viewfeed, acknowledged: &Acknowledged) {
-    let ids: BTreeSet<i64> = sql(server, "SELECT id FROM item").iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    let ids: BTreeSet<i64> = sql(server, "SELECT id FROM item")
+        .iter()
+        .map(|row| row["id"].as_i64().unwrap())
+        .collect();
     let lost: Vec<_> = acknowledged.present.difference(&ids).collect();
     assert!(lost.is_empty(), "acknowledged rows are gone: {lost:?}");
     let risen: Vec<_> = acknowledged.absent.intersection(&ids).collect();
     assert!(risen.is_empty(), "deleted rows are back: {risen:?}");
     let order = "ORDER BY g";
     let view = sql(server, &format!("SELECT g, n, top FROM by_g {order}"));
-    let truth = sql(server, &format!("SELECT g, count(*) AS n, max(id) AS top FROM item GROUP BY g {order}"));
+    let truth = sql(
+        server,
+        &format!("SELECT g, count(*) AS n, max(id) AS top FROM item GROUP BY g {order}"),
+    );
     assert_eq!(view, truth, "the view is not what its query gives");
 }
 
 async fn write(address: String, acknowledged: Arc<Mutex<Acknowledged>>, next_id: Arc<AtomicI64>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    let Ok(mut client) = ViewfeedClient::connect(address).await else { return };
+    let Ok(mut client) = ViewfeedClient::connect(address).await else {
+        return;
+    };
     loop {
         let id = next_id.fetch_add(2, Ordering::SeqCst);
         // Two rows in one transaction: half a transaction would be seen by the check of the view.
-        let insert = format!("INSERT INTO item VALUES ({id}, {}), ({}, {})", id % GROUPS, id + 1, (id + 1) % GROUPS);
-        let Some(version) = execute(&mut client, &insert).await else { return };
+        let insert = format!(
+            "INSERT INTO item VALUES ({id}, {}), ({}, {})",
+            id % GROUPS,
+            id + 1,
+            (id + 1) % GROUPS
+        );
+        let Some(version) = execute(&mut client, &insert).await else {
+            return;
+        };
         {
             let mut known = acknowledged.lock().unwrap();
             known.present.extend([id, id + 1]);
@@ -128,7 +170,10 @@ async fn write(address: String, acknowledged: Arc<Mutex<Acknowledged>>, next_id:
         }
         if random.random_bool(0.3) {
             acknowledged.lock().unwrap().present.remove(&id);
-            if execute(&mut client, &format!("DELETE FROM item WHERE id = {id}")).await.is_none() {
+            if execute(&mut client, &format!("DELETE FROM item WHERE id = {id}"))
+                .await
+                .is_none()
+            {
                 return;
             }
             acknowledged.lock().unwrap().absent.insert(id);
@@ -138,12 +183,17 @@ async fn write(address: String, acknowledged: Arc<Mutex<Acknowledged>>, next_id:
 
 /// The version of a statement that was acknowledged; None once the server is gone.
 async fn execute(client: &mut ViewfeedClient<tonic::transport::Channel>, sql: &str) -> Option<u64> {
-    let request = v1::ExecuteRequest { sql: sql.to_owned(), ..Default::default() };
+    let request = v1::ExecuteRequest {
+        sql: sql.to_owned(),
+        ..Default::default()
+    };
     let mut responses = client.execute(request).await.ok()?.into_inner();
     let mut version = None;
     while let Some(response) = responses.next().await {
         let response = response.ok()?;
-        version = (!response.command.is_empty()).then_some(response.version).or(version);
+        version = (!response.command.is_empty())
+            .then_some(response.version)
+            .or(version);
     }
     version
 }
@@ -155,15 +205,23 @@ fn tail(name: &str, token: Vec<u8>, up_to_version: u64) -> v1::TailRequest {
         envelope: v1::Envelope::Diff.into(),
         ..Default::default()
     };
-    v1::TailRequest { relation: name.to_owned(), feed: Some(feed), filter: Vec::new() }
+    v1::TailRequest {
+        relation: name.to_owned(),
+        feed: Some(feed),
+        filter: Vec::new(),
+    }
 }
 
 /// Follows a feed until the server is gone.
 async fn follow(address: String, name: &'static str, folded: Arc<Mutex<Folded>>) {
     folded.lock().unwrap().open.clear();
     let token = folded.lock().unwrap().token.clone();
-    let Ok(mut client) = ViewfeedClient::connect(address).await else { return };
-    let Ok(frames) = client.tail(tail(name, token, 0)).await else { return };
+    let Ok(mut client) = ViewfeedClient::connect(address).await else {
+        return;
+    };
+    let Ok(frames) = client.tail(tail(name, token, 0)).await else {
+        return;
+    };
     let mut frames = frames.into_inner();
     while let Some(Ok(response)) = frames.next().await {
         folded.lock().unwrap().apply(&response);
@@ -174,7 +232,11 @@ async fn catch_up(address: &str, name: &str, folded: &Mutex<Folded>, version: u6
     folded.lock().unwrap().open.clear();
     let token = folded.lock().unwrap().token.clone();
     let mut client = ViewfeedClient::connect(address.to_owned()).await.unwrap();
-    let mut frames = client.tail(tail(name, token, version)).await.unwrap().into_inner();
+    let mut frames = client
+        .tail(tail(name, token, version))
+        .await
+        .unwrap()
+        .into_inner();
     while let Some(response) = frames.next().await {
         folded.lock().unwrap().apply(&response.unwrap());
     }
@@ -182,17 +244,30 @@ async fn catch_up(address: &str, name: &str, folded: &Mutex<Folded>, version: u6
 
 async fn version(address: &str) -> u64 {
     let mut client = ViewfeedClient::connect(address.to_owned()).await.unwrap();
-    client.status(v1::StatusRequest {}).await.unwrap().into_inner().version
+    client
+        .status(v1::StatusRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .version
 }
 
 async fn rows(address: &str, sql: &str) -> BTreeSet<Vec<String>> {
     let mut client = ViewfeedClient::connect(address.to_owned()).await.unwrap();
-    let request = v1::ExecuteRequest { sql: sql.to_owned(), ..Default::default() };
+    let request = v1::ExecuteRequest {
+        sql: sql.to_owned(),
+        ..Default::default()
+    };
     let mut responses = client.execute(request).await.unwrap().into_inner();
     let mut rows = BTreeSet::new();
     while let Some(response) = responses.next().await {
         for row in response.unwrap().rows {
-            rows.insert(row.values.iter().map(|value| format!("{:?}", value.kind)).collect());
+            rows.insert(
+                row.values
+                    .iter()
+                    .map(|value| format!("{:?}", value.kind))
+                    .collect(),
+            );
         }
     }
     rows

@@ -11,14 +11,19 @@ const JOIN: &str = "chatpb.ChatService/JoinChannel";
 const SEND: &str = "chatpb.ChatService/SendMessage";
 
 fn message(sender: &str, channel: &str, text: &str) -> String {
-    json!({"sender": sender, "channel": {"name": channel, "senders_name": sender}, "message": text}).to_string()
+    json!({"sender": sender, "channel": {"name": channel, "senders_name": sender}, "message": text})
+        .to_string()
 }
 
 /// Waits, woken by nothing but the log growing, until the server has logged `text`.
 fn wait_for_log(server: &Viewfeed, text: &str) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !server.log().contains(text) {
-        assert!(std::time::Instant::now() < deadline, "no {text:?} in:\n{}", server.log());
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no {text:?} in:\n{}",
+            server.log()
+        );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
@@ -26,18 +31,40 @@ fn wait_for_log(server: &Viewfeed, text: &str) {
 #[test]
 fn the_plain_seed_proto_is_a_live_chat_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    copy_dir(&repository("examples/seed-chat"), &dir.path().join("modules/seed")).unwrap();
+    copy_dir(
+        &repository("examples/seed-chat"),
+        &dir.path().join("modules/seed"),
+    )
+    .unwrap();
     let server = start(dir.path());
     call(&server, &[SEND, &message("ann", "general", "first")]);
-    let mut ann = Running::start(&server, "call", &[JOIN, r#"{"name":"general","senders_name":"ann"}"#]);
-    let mut bob = Running::start(&server, "call", &[JOIN, r#"{"name":"general","senders_name":"bob"}"#]);
+    let mut ann = Running::start(
+        &server,
+        "call",
+        &[JOIN, r#"{"name":"general","senders_name":"ann"}"#],
+    );
+    let mut bob = Running::start(
+        &server,
+        "call",
+        &[JOIN, r#"{"name":"general","senders_name":"bob"}"#],
+    );
     assert_eq!(ann.next().unwrap()["message"], "first");
     assert_eq!(bob.next().unwrap()["message"], "first");
-    let sent = call(&server, &[SEND, &message("bob", "other", "elsewhere"), &message("bob", "general", "second")]);
+    let sent = call(
+        &server,
+        &[
+            SEND,
+            &message("bob", "other", "elsewhere"),
+            &message("bob", "general", "second"),
+        ],
+    );
     assert_eq!(sent.len(), 1, "a client stream has one answer");
     for client in [&mut ann, &mut bob] {
         let got = client.next().unwrap();
-        assert_eq!((&got["message"], &got["sender"]), (&json!("second"), &json!("bob")));
+        assert_eq!(
+            (&got["message"], &got["sender"]),
+            (&json!("second"), &json!("bob"))
+        );
     }
     server.kill();
     let server = start(dir.path());
@@ -62,8 +89,14 @@ fn the_four_tables_of_the_chat_example_are_created_verbatim() {
          INSERT INTO chat VALUES ('c1', 'general', NULL, 'u1');
          INSERT INTO chat_message VALUES ('m1', '2026-01-02 03:04:05', 'hello', 'c1', 'u1');",
     );
-    let rows = sql(&server, "SELECT chat_topic, user_login, chat_message_text FROM chat_line");
-    assert_eq!(rows, [json!({"chat_topic": "general", "user_login": "ann", "chat_message_text": "hello"})]);
+    let rows = sql(
+        &server,
+        "SELECT chat_topic, user_login, chat_message_text FROM chat_line",
+    );
+    assert_eq!(
+        rows,
+        [json!({"chat_topic": "general", "user_login": "ann", "chat_message_text": "hello"})]
+    );
 }
 
 #[test]
@@ -80,12 +113,17 @@ fn a_write_and_every_view_it_changes_share_a_version() {
     let mut versions = Vec::new();
     let mut feeds = feeds;
     feeds.iter_mut().for_each(|feed| drop(feed.next_of("HELLO")));
-    feeds.iter_mut().for_each(|feed| while feed.next_of("SNAPSHOT")["caught_up"] != true {});
+    feeds
+        .iter_mut()
+        .for_each(|feed| while feed.next_of("SNAPSHOT")["caught_up"] != true {});
     sql(&server, "INSERT INTO t VALUES (1, 7), (2, 7), (3, 8)");
     for feed in &mut feeds {
         versions.push(feed.next_of("DELTA")["version"].clone());
     }
-    assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
+    assert!(
+        versions.iter().all(|version| *version == versions[0]),
+        "{versions:?}"
+    );
     assert_eq!(sql(&server, "SELECT g, n FROM top"), [json!({"g": 7, "n": 2})]);
 }
 
@@ -93,15 +131,25 @@ fn a_write_and_every_view_it_changes_share_a_version() {
 fn a_feed_is_resumed_by_token_without_gap_or_repeat() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path());
-    sql(&server, "CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1)");
+    sql(
+        &server,
+        "CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1)",
+    );
     let token = {
         let mut feed = Running::start(&server, "tail", &["t"]);
         feed.next_of("SNAPSHOT")["token"].as_str().unwrap().to_owned()
     };
-    sql(&server, "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3); DELETE FROM t WHERE id = 1");
+    sql(
+        &server,
+        "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3); DELETE FROM t WHERE id = 1",
+    );
     server.kill();
     let server = start(dir.path());
-    let mut feed = Running::start(&server, "tail", &["t", "--envelope", "upsert", "--resume", &token]);
+    let mut feed = Running::start(
+        &server,
+        "tail",
+        &["t", "--envelope", "upsert", "--resume", &token],
+    );
     let mut rows = Vec::new();
     let mut deletes = Vec::new();
     while deletes.is_empty() {
@@ -119,22 +167,47 @@ fn a_feed_is_resumed_by_token_without_gap_or_repeat() {
 fn a_module_is_edited_while_it_runs_and_a_bad_edit_is_refused_whole() {
     let dir = tempfile::tempdir().unwrap();
     let module = copy_dir(&repository("modules/chat"), &dir.path().join("modules/chat")).unwrap();
-    copy_dir(&repository("examples/seed-chat"), &dir.path().join("modules/seed")).unwrap();
+    copy_dir(
+        &repository("examples/seed-chat"),
+        &dir.path().join("modules/seed"),
+    )
+    .unwrap();
     let server = start(dir.path());
     let mut other = Running::start(&server, "call", &[JOIN, r#"{"name":"general"}"#]);
 
-    fs::write(module.join("migrations/0099_loud.sql"), "CREATE MATERIALIZED VIEW loud AS SELECT upper('a') AS a, count(*) AS n FROM message;").unwrap();
+    fs::write(
+        module.join("migrations/0099_loud.sql"),
+        "CREATE MATERIALIZED VIEW loud AS SELECT upper('a') AS a, count(*) AS n FROM message;",
+    )
+    .unwrap();
     wait_for_log(&server, "module is live");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !tool(&server, "sql", &["SELECT n FROM chat.loud"]).status.success() {
-        assert!(std::time::Instant::now() < deadline, "the new view did not come:\n{}", server.log());
+    while !tool(&server, "sql", &["SELECT n FROM chat.loud"])
+        .status
+        .success()
+    {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the new view did not come:\n{}",
+            server.log()
+        );
     }
 
-    fs::write(module.join("chat.proto"), "syntax = \"proto3\";\npackage chat.v1;\nmessage Broken { strin x = 1; }\n").unwrap();
+    fs::write(
+        module.join("chat.proto"),
+        "syntax = \"proto3\";\npackage chat.v1;\nmessage Broken { strin x = 1; }\n",
+    )
+    .unwrap();
     wait_for_log(&server, "refused: chat.proto:3");
     let status = text(&tool(&server, "status", &[]));
-    assert!(status.contains("\"refused\"") && status.contains("chat.proto:3"), "{status}");
-    assert!(text(&tool(&server, "call", &[])).contains("chat.v1.ChatService"), "what ran keeps running");
+    assert!(
+        status.contains("\"refused\"") && status.contains("chat.proto:3"),
+        "{status}"
+    );
+    assert!(
+        text(&tool(&server, "call", &[])).contains("chat.v1.ChatService"),
+        "what ran keeps running"
+    );
 
     call(&server, &[SEND, &message("ann", "general", "still here")]);
     assert_eq!(other.next().unwrap()["message"], "still here");
@@ -149,7 +222,9 @@ fn a_module_is_edited_while_it_runs_and_a_bad_edit_is_refused_whole() {
 fn a_second_server_on_the_same_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path());
-    let Err(log) = Viewfeed::try_start(PROGRAM, dir.path(), &[]) else { panic!("two servers share a data folder") };
+    let Err(log) = Viewfeed::try_start(PROGRAM, dir.path(), &[]) else {
+        panic!("two servers share a data folder")
+    };
     assert!(log.contains("another") && log.contains("data"), "{log}");
     sql(&first, "CREATE TABLE t (id INT PRIMARY KEY)");
 }
@@ -170,36 +245,69 @@ fn a_term_signal_drains_feeds_with_bye() {
 fn transactions_are_atomic_and_isolated() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path());
-    sql(&server, "CREATE TABLE t (id INT PRIMARY KEY, n INT NOT NULL CHECK (n >= 0)); INSERT INTO t VALUES (1, 10), (2, 0)");
-    let error = sql_error(&server, "BEGIN; UPDATE t SET n = n + 20 WHERE id = 2; UPDATE t SET n = n - 20 WHERE id = 1; COMMIT");
+    sql(
+        &server,
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT NOT NULL CHECK (n >= 0)); INSERT INTO t VALUES (1, 10), (2, 0)",
+    );
+    let error = sql_error(
+        &server,
+        "BEGIN; UPDATE t SET n = n + 20 WHERE id = 2; UPDATE t SET n = n - 20 WHERE id = 1; COMMIT",
+    );
     assert!(error.contains("check"), "{error}");
     let total = "SELECT sum(n) AS n FROM t";
     assert_eq!(sql(&server, total), [json!({"n": 10})]);
 
     let mut session = Running::start(&server, "sql", &[]);
-    session.send("BEGIN; UPDATE t SET n = n + 1; SELECT sum(n) AS n FROM t; ROLLBACK; SELECT sum(n) AS n FROM t;");
+    session.send(
+        "BEGIN; UPDATE t SET n = n + 1; SELECT sum(n) AS n FROM t; ROLLBACK; SELECT sum(n) AS n FROM t;",
+    );
     session.finish();
-    assert_eq!(session.next().unwrap(), json!({"n": 12}), "a transaction sees its own writes");
-    assert_eq!(session.next().unwrap(), json!({"n": 10}), "and leaves none when rolled back");
+    assert_eq!(
+        session.next().unwrap(),
+        json!({"n": 12}),
+        "a transaction sees its own writes"
+    );
+    assert_eq!(
+        session.next().unwrap(),
+        json!({"n": 10}),
+        "and leaves none when rolled back"
+    );
 }
 
 #[test]
 fn every_select_is_a_view_and_explain_says_how_it_is_kept_true() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path());
-    sql(&server, "CREATE TABLE t (id INT PRIMARY KEY, g INT, x DOUBLE PRECISION); INSERT INTO t VALUES (1, 1, 1.5), (2, 1, 2.5), (3, 2, 4)");
+    sql(
+        &server,
+        "CREATE TABLE t (id INT PRIMARY KEY, g INT, x DOUBLE PRECISION); INSERT INTO t VALUES (1, 1, 1.5), (2, 1, 2.5), (3, 2, 4)",
+    );
     let queries = [
-        ("w", "SELECT id, sum(x) OVER (PARTITION BY g ORDER BY id) AS s FROM t", "recompute"),
-        ("o", "SELECT a.id, b.id AS other FROM t a LEFT JOIN t b ON a.g = b.g AND a.id < b.id", "recompute"),
+        (
+            "w",
+            "SELECT id, sum(x) OVER (PARTITION BY g ORDER BY id) AS s FROM t",
+            "recompute",
+        ),
+        (
+            "o",
+            "SELECT a.id, b.id AS other FROM t a LEFT JOIN t b ON a.g = b.g AND a.id < b.id",
+            "recompute",
+        ),
         ("m", "SELECT median(x) AS m FROM t", "recompute"),
         ("s", "SELECT g, sum(x) AS s FROM t GROUP BY g", "incremental"),
     ];
     for (name, query, rung) in queries {
         sql(&server, &format!("CREATE MATERIALIZED VIEW {name} AS {query}"));
-        let explained = sql(&server, &format!("EXPLAIN VIEW {name}")).iter().map(Value::to_string).collect::<String>();
+        let explained = sql(&server, &format!("EXPLAIN VIEW {name}"))
+            .iter()
+            .map(Value::to_string)
+            .collect::<String>();
         assert!(explained.contains(rung), "{explained}");
     }
-    sql(&server, "INSERT INTO t VALUES (4, 2, 8); DELETE FROM t WHERE id = 1; UPDATE t SET g = 2 WHERE id = 2");
+    sql(
+        &server,
+        "INSERT INTO t VALUES (4, 2, 8); DELETE FROM t WHERE id = 1; UPDATE t SET g = 2 WHERE id = 2",
+    );
     for (name, query, _) in queries {
         let sorted = |query: &str| {
             let mut rows: Vec<String> = sql(&server, query).iter().map(Value::to_string).collect();
@@ -208,14 +316,21 @@ fn every_select_is_a_view_and_explain_says_how_it_is_kept_true() {
         };
         assert_eq!(sorted(&format!("SELECT * FROM {name}")), sorted(query), "{query}");
     }
-    let refused = sql_error(&server, "CREATE MATERIALIZED VIEW n WITH (require = 'incremental') AS SELECT median(x) AS m FROM t");
+    let refused = sql_error(
+        &server,
+        "CREATE MATERIALIZED VIEW n WITH (require = 'incremental') AS SELECT median(x) AS m FROM t",
+    );
     assert!(refused.contains("incremental"), "{refused}");
 }
 
 #[test]
 fn wrong_requests_say_what_to_do_and_the_server_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    copy_dir(&repository("examples/seed-chat"), &dir.path().join("modules/seed")).unwrap();
+    copy_dir(
+        &repository("examples/seed-chat"),
+        &dir.path().join("modules/seed"),
+    )
+    .unwrap();
     let server = start(dir.path());
     sql(&server, "CREATE TABLE t (id INT PRIMARY KEY)");
     let wrong = [
@@ -231,7 +346,10 @@ fn wrong_requests_say_what_to_do_and_the_server_goes_on() {
     ];
     for (script, hint) in wrong {
         let error = sql_error(&server, script);
-        assert!(error.to_lowercase().contains(&hint.to_lowercase()), "{script}: {error}");
+        assert!(
+            error.to_lowercase().contains(&hint.to_lowercase()),
+            "{script}: {error}"
+        );
     }
     let unknown = text(&tool(&server, "call", &["chatpb.ChatService/Nope", "{}"]));
     assert!(unknown.contains("JoinChannel"), "{unknown}");
@@ -243,7 +361,11 @@ fn wrong_requests_say_what_to_do_and_the_server_goes_on() {
         .stdin(fs::File::open(&path).unwrap())
         .output()
         .unwrap();
-    assert!(!output.status.success() && text(&output).contains("ResourceExhausted"), "{}", text(&output));
+    assert!(
+        !output.status.success() && text(&output).contains("ResourceExhausted"),
+        "{}",
+        text(&output)
+    );
     sql(&server, "INSERT INTO t VALUES (1)");
     assert_eq!(sql(&server, "SELECT id FROM t"), [json!({"id": 1})]);
 }
@@ -252,13 +374,25 @@ fn wrong_requests_say_what_to_do_and_the_server_goes_on() {
 fn changes_of_tables_are_tailed_as_notifications() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path());
-    sql(&server, "CREATE TABLE t (id INT PRIMARY KEY, x TEXT); INSERT INTO t VALUES (1, 'a'); BEGIN; UPDATE t SET x = 'b'; INSERT INTO t VALUES (2, 'c'); COMMIT; DELETE FROM t WHERE id = 1");
+    sql(
+        &server,
+        "CREATE TABLE t (id INT PRIMARY KEY, x TEXT); INSERT INTO t VALUES (1, 'a'); BEGIN; UPDATE t SET x = 'b'; INSERT INTO t VALUES (2, 'c'); COMMIT; DELETE FROM t WHERE id = 1",
+    );
     let mut tail = Running::start(&server, "tail", &["--changes", "--from-start"]);
     let changes: Vec<Value> = (0..4).map(|_| tail.next().unwrap()).collect();
-    let seen: Vec<_> = changes.iter().map(|c| (c["operation"].as_str().unwrap(), &c["before"], &c["after"])).collect();
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|c| (c["operation"].as_str().unwrap(), &c["before"], &c["after"]))
+        .collect();
     assert_eq!(seen[0], ("INSERT", &Value::Null, &json!([1, "a"])));
-    assert!(seen[1..3].contains(&("UPDATE", &json!([1, "a"]), &json!([1, "b"]))), "{seen:?}");
-    assert!(seen[1..3].contains(&("INSERT", &Value::Null, &json!([2, "c"]))), "{seen:?}");
+    assert!(
+        seen[1..3].contains(&("UPDATE", &json!([1, "a"]), &json!([1, "b"]))),
+        "{seen:?}"
+    );
+    assert!(
+        seen[1..3].contains(&("INSERT", &Value::Null, &json!([2, "c"]))),
+        "{seen:?}"
+    );
     assert_eq!(seen[3], ("DELETE", &json!([1, "b"]), &Value::Null));
     assert_eq!(changes[1]["transaction_id"], changes[2]["transaction_id"]);
     assert_ne!(changes[0]["transaction_id"], changes[1]["transaction_id"]);
@@ -266,20 +400,42 @@ fn changes_of_tables_are_tailed_as_notifications() {
 
 #[test]
 fn check_tells_what_each_rpc_would_do() {
-    let output = Command::new(PROGRAM).arg("check").arg(repository("examples/seed-chat")).output().unwrap();
+    let output = Command::new(PROGRAM)
+        .arg("check")
+        .arg(repository("examples/seed-chat"))
+        .output()
+        .unwrap();
     let report = text(&output);
     assert!(output.status.success(), "{report}");
-    assert!(report.contains("JoinChannel") && report.contains("SendMessage") && report.contains("channel.name"), "{report}");
+    assert!(
+        report.contains("JoinChannel") && report.contains("SendMessage") && report.contains("channel.name"),
+        "{report}"
+    );
     let bad = tempfile::tempdir().unwrap();
-    fs::write(bad.path().join("x.proto"), "syntax = \"proto3\";\nmessage M { int32 a = 1; int32 b = 1; }\n").unwrap();
-    let output = Command::new(PROGRAM).arg("check").arg(bad.path()).output().unwrap();
-    assert!(!output.status.success() && text(&output).contains("x.proto:2"), "{}", text(&output));
+    fs::write(
+        bad.path().join("x.proto"),
+        "syntax = \"proto3\";\nmessage M { int32 a = 1; int32 b = 1; }\n",
+    )
+    .unwrap();
+    let output = Command::new(PROGRAM)
+        .arg("check")
+        .arg(bad.path())
+        .output()
+        .unwrap();
+    assert!(
+        !output.status.success() && text(&output).contains("x.proto:2"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
 fn the_examples_of_the_repository_pass_their_own_check() {
     for folder in ["modules", "examples"] {
-        let output = Command::new(PROGRAM).args([Path::new("check"), &repository(folder)]).output().unwrap();
+        let output = Command::new(PROGRAM)
+            .args([Path::new("check"), &repository(folder)])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{folder}: {}", text(&output));
     }
 }

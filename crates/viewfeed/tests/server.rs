@@ -50,12 +50,19 @@ pub(crate) fn call(server: &Viewfeed, arguments: &[&str]) -> Vec<Value> {
 }
 
 pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Everything a tool printed.
 pub(crate) fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// A tool that goes on running, read line by line.
@@ -88,7 +95,9 @@ impl Running {
     /// The next frame of a feed that is of this kind.
     pub(crate) fn next_of(&mut self, kind: &str) -> Value {
         loop {
-            let value = self.next().unwrap_or_else(|| panic!("the feed ended before {kind}"));
+            let value = self
+                .next()
+                .unwrap_or_else(|| panic!("the feed ended before {kind}"));
             if value["kind"] == kind {
                 return value;
             }

@@ -20,7 +20,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("engine", &["change", "store", "query"]),
     ("feed", &["change", "store"]),
     ("server", &["change", "wire", "catalog", "feed"]),
-    ("viewfeed", &["change", "wire", "store", "catalog", "query", "source", "engine", "feed", "server"]),
+    (
+        "viewfeed",
+        &[
+            "change", "wire", "store", "catalog", "query", "source", "engine", "feed", "server",
+        ],
+    ),
     ("testbed", &[]),
 ];
 
@@ -44,13 +49,18 @@ fn all_rust_files() -> Vec<PathBuf> {
     for (name, _) in ARROWS {
         rust_files(&root().join("crates").join(name), &mut files);
     }
-    assert!(files.len() > 50, "the files are not where this test looks for them");
+    assert!(
+        files.len() > 50,
+        "the files are not where this test looks for them"
+    );
     files
 }
 
 #[test]
 fn every_file_opens_with_what_it_owns() {
-    let bare = all_rust_files().into_iter().filter(|path| !fs::read_to_string(path).unwrap().starts_with("//!"));
+    let bare = all_rust_files()
+        .into_iter()
+        .filter(|path| !fs::read_to_string(path).unwrap().starts_with("//!"));
     assert_eq!(bare.collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }
 
@@ -88,7 +98,12 @@ fn no_function_has_two_jobs() {
     for path in all_rust_files() {
         let mut functions = Functions(Vec::new());
         functions.visit_file(&syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap());
-        long.extend(functions.0.into_iter().map(|(name, lines)| (path.clone(), name, lines)));
+        long.extend(
+            functions
+                .0
+                .into_iter()
+                .map(|(name, lines)| (path.clone(), name, lines)),
+        );
     }
     assert_eq!(long, Vec::new());
 }
@@ -99,7 +114,11 @@ fn arrows_between_crates_go_down_only() {
         let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         let dependencies = manifest.split("[dev-dependencies]").next().unwrap();
         for line in dependencies.lines().filter(|line| line.starts_with("viewfeed-")) {
-            let used = line.trim_start_matches("viewfeed-").split(['.', ' ', '=']).next().unwrap();
+            let used = line
+                .trim_start_matches("viewfeed-")
+                .split(['.', ' ', '='])
+                .next()
+                .unwrap();
             assert!(allowed.contains(&used), "{name} must not use {used}");
         }
     }
@@ -112,7 +131,10 @@ fn the_table_of_arrows_knows_every_crate() {
         let tracked = path.join("Cargo.toml");
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let ours = tracked.exists() && fs::read_to_string(tracked).unwrap().contains("name = \"viewfeed");
-        assert!(!ours || ARROWS.iter().any(|(known, _)| *known == name), "{name} is in no floor");
+        assert!(
+            !ours || ARROWS.iter().any(|(known, _)| *known == name),
+            "{name} is in no floor"
+        );
     }
 }
 
@@ -130,7 +152,15 @@ fn only_the_query_crate_configures_datafusion_and_only_the_store_names_sled() {
     for path in all_rust_files() {
         let text = fs::read_to_string(&path).unwrap();
         let inside = |name: &str| path.starts_with(root().join("crates").join(name));
-        assert!(inside("query") || inside("viewfeed") || !text.contains("SessionStateBuilder"), "{}", path.display());
-        assert!(inside("store") || inside("viewfeed") || !text.contains("sled::"), "{}", path.display());
+        assert!(
+            inside("query") || inside("viewfeed") || !text.contains("SessionStateBuilder"),
+            "{}",
+            path.display()
+        );
+        assert!(
+            inside("store") || inside("viewfeed") || !text.contains("sled::"),
+            "{}",
+            path.display()
+        );
     }
 }

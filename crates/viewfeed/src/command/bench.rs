@@ -15,9 +15,11 @@ use viewfeed_change::Result;
 pub(super) async fn run(arguments: Bench) -> Result<()> {
     match arguments.what {
         BenchWhat::Latency { rates, seconds } => latency::run(&rates, Duration::from_secs(seconds)).await,
-        BenchWhat::Throughput { batches, rows, seconds } => {
-            throughput::run(&batches, rows, Duration::from_secs(seconds)).await
-        }
+        BenchWhat::Throughput {
+            batches,
+            rows,
+            seconds,
+        } => throughput::run(&batches, rows, Duration::from_secs(seconds)).await,
         BenchWhat::Restart { rows } => restart::run(rows).await,
     }
 }
@@ -26,7 +28,10 @@ pub(super) async fn run(arguments: Bench) -> Result<()> {
 fn quantile(samples: &mut [Duration], share: f64) -> Duration {
     samples.sort_unstable();
     let place = (samples.len() as f64 * share) as usize;
-    samples.get(place.min(samples.len().saturating_sub(1))).copied().unwrap_or_default()
+    samples
+        .get(place.min(samples.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }
 
 fn ms(duration: Duration) -> String {

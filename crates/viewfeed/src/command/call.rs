@@ -21,7 +21,9 @@ use viewfeed_change::{Error, Result};
 pub(super) async fn run(arguments: Call) -> Result<()> {
     let channel = client::connect(&arguments.remote.server).await?;
     let mut reflection = Reflection::new(channel.clone());
-    let Some(method) = &arguments.method else { return list(&mut reflection).await };
+    let Some(method) = &arguments.method else {
+        return list(&mut reflection).await;
+    };
     let method = reflection.method(method).await?;
     let requests = requests(&arguments, &method)?;
     call(channel, method, requests, &arguments).await
@@ -56,14 +58,25 @@ fn requests(arguments: &Call, method: &MethodDescriptor) -> Result<mpsc::Receive
     };
     if from_stdin {
         let method = method.clone();
-        std::thread::Builder::new().name("viewfeed-stdin".into()).spawn(move || read_stdin(&method, &sender))?;
+        std::thread::Builder::new()
+            .name("viewfeed-stdin".into())
+            .spawn(move || read_stdin(&method, &sender))?;
         return Ok(receiver);
     }
-    let given: &[String] = if arguments.requests.is_empty() { &["{}".to_owned()] } else { &arguments.requests };
-    let messages = given.iter().map(|json| parse(json, method)).collect::<Result<Vec<_>>>()?;
+    let given: &[String] = if arguments.requests.is_empty() {
+        &["{}".to_owned()]
+    } else {
+        &arguments.requests
+    };
+    let messages = given
+        .iter()
+        .map(|json| parse(json, method))
+        .collect::<Result<Vec<_>>>()?;
     if messages.len() > 1 && !method.is_client_streaming() {
-        return Err(Error::invalid("USAGE", format!("{} takes one request", method.full_name()))
-            .hint("only a client-streaming rpc takes several"));
+        return Err(
+            Error::invalid("USAGE", format!("{} takes one request", method.full_name()))
+                .hint("only a client-streaming rpc takes several"),
+        );
     }
     let (all, receiver) = mpsc::channel(messages.len());
     for message in messages {
@@ -75,7 +88,12 @@ fn requests(arguments: &Call, method: &MethodDescriptor) -> Result<mpsc::Receive
 
 /// Ends the stream at a line that is no message; what was sent before it stands.
 fn read_stdin(method: &MethodDescriptor, sender: &mpsc::Sender<DynamicMessage>) {
-    for line in std::io::stdin().lock().lines().map_while(|line| line.ok()).filter(|line| !line.trim().is_empty()) {
+    for line in std::io::stdin()
+        .lock()
+        .lines()
+        .map_while(|line| line.ok())
+        .filter(|line| !line.trim().is_empty())
+    {
         match parse(&line, method) {
             Ok(message) => {
                 if sender.blocking_send(message).is_err() {
@@ -92,9 +110,12 @@ fn read_stdin(method: &MethodDescriptor, sender: &mpsc::Sender<DynamicMessage>) 
 
 fn parse(json: &str, method: &MethodDescriptor) -> Result<DynamicMessage> {
     let wrong = |error: serde_json::Error| {
-        Error::invalid("REQUEST_JSON", format!("the request is not a {}", method.input().full_name()))
-            .because(error)
-            .hint("fields are named as in the .proto file")
+        Error::invalid(
+            "REQUEST_JSON",
+            format!("the request is not a {}", method.input().full_name()),
+        )
+        .because(error)
+        .hint("fields are named as in the .proto file")
     };
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let message = DynamicMessage::deserialize(method.input(), &mut deserializer).map_err(wrong)?;
@@ -109,14 +130,21 @@ async fn call(
     arguments: &Call,
 ) -> Result<()> {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-    let path = path.parse().map_err(|error| Error::invalid("USAGE", "this is no rpc name").because(error))?;
+    let path = path
+        .parse()
+        .map_err(|error| Error::invalid("USAGE", "this is no rpc name").because(error))?;
     let mut grpc = Grpc::new(channel);
-    grpc.ready().await.map_err(|error| Error::internal("the connection is gone").because(error))?;
+    grpc.ready()
+        .await
+        .map_err(|error| Error::internal("the connection is gone").because(error))?;
     let mut request = tonic::Request::new(ReceiverStream::new(requests));
     if let Some(timeout_ms) = arguments.timeout_ms {
         request.set_timeout(Duration::from_millis(timeout_ms));
     }
-    let response = grpc.streaming(request, path, JsonCodec::new(method.output())).await.map_err(client::failure)?;
+    let response = grpc
+        .streaming(request, path, JsonCodec::new(method.output()))
+        .await
+        .map_err(client::failure)?;
     let mut responses = response.into_inner();
     let mut count = 0;
     while let Some(message) = responses.next().await {
@@ -131,7 +159,9 @@ async fn call(
 
 /// One line of JSON, with the field names of the `.proto` file.
 fn print(message: &DynamicMessage) -> Result<()> {
-    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(true);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .skip_default_fields(true);
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut bytes);
     message

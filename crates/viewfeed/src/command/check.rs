@@ -22,15 +22,19 @@ pub(super) fn run(arguments: &Check) -> Result<()> {
                 failed += usize::from(arguments.strict && warned);
             }
             Err(diagnostics) => {
-                diagnostics.iter().for_each(|diagnostic| output::line(&shown(&files.name, diagnostic)));
+                diagnostics
+                    .iter()
+                    .for_each(|diagnostic| output::line(&shown(&files.name, diagnostic)));
                 failed += 1;
             }
         }
     }
     match failed {
         0 => Ok(()),
-        count => Err(Error::invalid("MODULE_REFUSED", format!("{count} module(s) would be refused"))
-            .hint("each line above says where and what to do")),
+        count => Err(
+            Error::invalid("MODULE_REFUSED", format!("{count} module(s) would be refused"))
+                .hint("each line above says where and what to do"),
+        ),
     }
 }
 
@@ -46,8 +50,10 @@ fn find(dir: &Path) -> Result<Vec<ModuleFiles>> {
     }
     let modules: Vec<ModuleFiles> = read_modules(dir)?.into_values().collect();
     if modules.is_empty() {
-        return Err(Error::not_found("NO_MODULE", format!("{} holds no module", dir.display()))
-            .hint("a module is a folder with at least one .proto file"));
+        return Err(
+            Error::not_found("NO_MODULE", format!("{} holds no module", dir.display()))
+                .hint("a module is a folder with at least one .proto file"),
+        );
     }
     Ok(modules)
 }

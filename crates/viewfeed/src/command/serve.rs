@@ -14,7 +14,10 @@ const INTERRUPTED: i32 = 130;
 pub(super) async fn run(flags: Serve) -> Result<()> {
     let config = Config::load(flags)?;
     start_logging(config.json_logs);
-    let (data, modules) = (config.data.display().to_string(), config.modules.display().to_string());
+    let (data, modules) = (
+        config.data.display().to_string(),
+        config.modules.display().to_string(),
+    );
     let ready = move |address: std::net::SocketAddr| {
         tracing::info!(%address, data, modules, "viewfeed is ready");
         if !output::is_quiet() {
@@ -42,6 +45,12 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
 
 fn start_logging(json: bool) {
     let filter = EnvFilter::try_from_env("VIEWFEED_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { logging.json().init() } else { logging.with_target(false).init() }
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json {
+        logging.json().init()
+    } else {
+        logging.with_target(false).init()
+    }
 }

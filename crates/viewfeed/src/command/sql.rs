@@ -16,13 +16,20 @@ const TABLE_ROWS_MAX: usize = 10_000;
 pub(super) async fn run(arguments: Sql) -> Result<()> {
     let mut client = client::generic(&arguments.remote.server).await?;
     let (requests, receiver) = mpsc::channel(1);
-    let mut printer = Printer { json: arguments.remote.json, row_type: v1::RowType::default(), rows: Vec::new() };
+    let mut printer = Printer {
+        json: arguments.remote.json,
+        row_type: v1::RowType::default(),
+        rows: Vec::new(),
+    };
     let script = match &arguments.script {
         Some(script) => Some(script.clone()),
         None if std::io::stdin().is_terminal() => None,
         None => Some(read_stdin().await?),
     };
-    let answers = client.session(ReceiverStream::new(receiver)).await.map_err(client::failure)?;
+    let answers = client
+        .session(ReceiverStream::new(receiver))
+        .await
+        .map_err(client::failure)?;
     let mut answers = answers.into_inner();
     match script {
         Some(sql) => {
@@ -43,8 +50,14 @@ async fn converse(
     output::note("viewfeed sql: statements end with a semicolon, \\q leaves");
     let mut statement = String::new();
     loop {
-        let prompt = if statement.is_empty() { "viewfeed> " } else { "      ... " };
-        let Some(line) = read_line(prompt).await? else { return Ok(()) };
+        let prompt = if statement.is_empty() {
+            "viewfeed> "
+        } else {
+            "      ... "
+        };
+        let Some(line) = read_line(prompt).await? else {
+            return Ok(());
+        };
         if statement.is_empty() && matches!(line.trim(), "\\q" | "quit" | "exit") {
             return Ok(());
         }
@@ -64,7 +77,11 @@ async fn converse(
 }
 
 async fn send(requests: &mpsc::Sender<v1::ExecuteRequest>, sql: String, schema: &str) -> Result<()> {
-    let request = v1::ExecuteRequest { sql, schema: schema.to_owned(), min_version: 0 };
+    let request = v1::ExecuteRequest {
+        sql,
+        schema: schema.to_owned(),
+        min_version: 0,
+    };
     requests.send(request).await.map_err(|_| ended())
 }
 
@@ -106,7 +123,10 @@ impl Printer {
             self.rows.clear();
         }
         if is_end {
-            response.notices.iter().for_each(|notice| output::note(&format!("notice: {notice}")));
+            response
+                .notices
+                .iter()
+                .for_each(|notice| output::note(&format!("notice: {notice}")));
             self.row_type = v1::RowType::default();
             if self.json {
                 output::note(&format!("{} (version {})", response.command, response.version));
@@ -122,7 +142,9 @@ async fn read_stdin() -> Result<String> {
         let mut script = String::new();
         std::io::stdin().read_to_string(&mut script).map(|_| script)
     });
-    Ok(read.await.map_err(|error| Error::internal("reading stdin stopped").because(error))??)
+    Ok(read
+        .await
+        .map_err(|error| Error::internal("reading stdin stopped").because(error))??)
 }
 
 async fn read_line(prompt: &'static str) -> Result<Option<String>> {
@@ -134,7 +156,9 @@ async fn read_line(prompt: &'static str) -> Result<Option<String>> {
         let count = std::io::stdin().lock().read_line(&mut line)?;
         Ok::<_, std::io::Error>((count > 0).then_some(line))
     });
-    Ok(read.await.map_err(|error| Error::internal("reading stdin stopped").because(error))??)
+    Ok(read
+        .await
+        .map_err(|error| Error::internal("reading stdin stopped").because(error))??)
 }
 
 fn ended() -> Error {

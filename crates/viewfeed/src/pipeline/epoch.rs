@@ -120,7 +120,16 @@ impl OpenEpoch {
             }
         }
         let transactions = std::mem::take(&mut self.transactions);
-        let schema_versions = self.relations.iter().map(|relation| (relation.id, relation.schema_version)).collect();
-        Ok(EpochRecord { commit_time: self.now, transactions, deltas, schema_versions })
+        let schema_versions = self
+            .relations
+            .iter()
+            .map(|relation| (relation.id, relation.schema_version))
+            .collect();
+        Ok(EpochRecord {
+            commit_time: self.now,
+            transactions,
+            deltas,
+            schema_versions,
+        })
     }
 }

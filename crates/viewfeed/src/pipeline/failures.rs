@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use viewfeed_change::{Relations, RelationId};
+use viewfeed_change::{RelationId, Relations};
 use viewfeed_engine::Engine;
 
 /// Failed views and why. Written by the loop, read by the status. Cheap to clone.
@@ -19,6 +19,9 @@ impl Failures {
     /// Takes over what the engine knows.
     pub(super) fn refresh(&self, engine: &Engine, relations: &Relations) {
         let failed = |id| engine.failure(id).map(|error| (id, error.to_string()));
-        *self.0.lock() = relations.iter().filter_map(|relation| failed(relation.id)).collect();
+        *self.0.lock() = relations
+            .iter()
+            .filter_map(|relation| failed(relation.id))
+            .collect();
     }
 }

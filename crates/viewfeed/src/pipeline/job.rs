@@ -46,11 +46,27 @@ pub(crate) struct Shadow {
 
 /// One thing to do, as one transaction.
 pub(crate) enum Job {
-    Write { write: Write, reply: viewfeed_server::Reply },
-    Script { statements: Vec<Parsed>, search_schema: String, reply: oneshot::Sender<Result<(Vec<StatementAnswer>, Committed)>> },
-    Adopt { shadow: Box<Shadow>, reply: oneshot::Sender<Result<((), Committed)>> },
-    Module { compiled: Box<CompiledModule>, reply: oneshot::Sender<Result<Arc<Module>, Vec<Diagnostic>>> },
-    Explain { view: RelationId, reply: oneshot::Sender<Option<ExplainedNode>> },
+    Write {
+        write: Write,
+        reply: viewfeed_server::Reply,
+    },
+    Script {
+        statements: Vec<Parsed>,
+        search_schema: String,
+        reply: oneshot::Sender<Result<(Vec<StatementAnswer>, Committed)>>,
+    },
+    Adopt {
+        shadow: Box<Shadow>,
+        reply: oneshot::Sender<Result<((), Committed)>>,
+    },
+    Module {
+        compiled: Box<CompiledModule>,
+        reply: oneshot::Sender<Result<Arc<Module>, Vec<Diagnostic>>>,
+    },
+    Explain {
+        view: RelationId,
+        reply: oneshot::Sender<Option<ExplainedNode>>,
+    },
 }
 
 impl Job {

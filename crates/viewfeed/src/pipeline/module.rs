@@ -1,8 +1,8 @@
 //! A module coming or changing: its tables, its migrations, its bindings, in one epoch or not at all.
 
+use super::Pipeline;
 use super::epoch::OpenEpoch;
 use super::recover::{from_json, to_json};
-use super::Pipeline;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,12 +52,18 @@ impl Pipeline {
         self.flush(epoch);
         let module = Arc::new(compiled.bind(&epoch.relations)?);
         for rpc in &module.rpcs {
-            let Binding::Subscribe(subscribe) = &rpc.binding else { continue };
+            let Binding::Subscribe(subscribe) = &rpc.binding else {
+                continue;
+            };
             if !subscribe.filter.is_empty() {
                 arrange::ensure(&mut epoch.txn, &subscribe.relation, &subscribe.filter).map_err(here)?;
             }
         }
-        let state = ModuleState { live: Some(module.clone()), refused: Vec::new(), changed_at: epoch.now };
+        let state = ModuleState {
+            live: Some(module.clone()),
+            refused: Vec::new(),
+            changed_at: epoch.now,
+        };
         self.modules.borrow().with(&compiled.name, Some(state))?;
         Ok(module)
     }
@@ -70,8 +76,10 @@ impl Pipeline {
             match existing {
                 None => {
                     let table = wanted.clone();
-                    self.in_context(&compiled.schema, epoch, |embedded, context| embedded.create_table(table, context))
-                        .map_err(refused)?;
+                    self.in_context(&compiled.schema, epoch, |embedded, context| {
+                        embedded.create_table(table, context)
+                    })
+                    .map_err(refused)?;
                 }
                 Some(existing) => {
                     let added = compiled.evolve(&existing, wanted)?;
@@ -111,7 +119,12 @@ impl Pipeline {
         let key = keys::catalog(&format!("migrations/{}", compiled.name));
         let here = |error: Error| vec![refusal("migrations", None, &error)];
         let stored = epoch.txn.get(&key).map_err(here)?;
-        let mut applied: Vec<Applied> = stored.as_deref().map(from_json).transpose().map_err(here)?.unwrap_or_default();
+        let mut applied: Vec<Applied> = stored
+            .as_deref()
+            .map(from_json)
+            .transpose()
+            .map_err(here)?
+            .unwrap_or_default();
         check_applied(&compiled.migrations, &applied)?;
         let new = &compiled.migrations[applied.len()..];
         if new.is_empty() {
@@ -119,7 +132,10 @@ impl Pipeline {
         }
         for migration in new {
             self.migrate(migration, &compiled.schema, epoch)?;
-            applied.push(Applied { name: migration.name.clone(), checksum: hex(&migration.checksum) });
+            applied.push(Applied {
+                name: migration.name.clone(),
+                checksum: hex(&migration.checksum),
+            });
         }
         epoch.txn.put(key, to_json(&applied).map_err(here)?);
         Ok(())
@@ -127,7 +143,11 @@ impl Pipeline {
 
     fn migrate(&mut self, migration: &Migration, schema: &str, epoch: &mut OpenEpoch) -> Outcome<()> {
         let file = format!("migrations/{}", migration.name);
-        let schema = if schema.is_empty() { RelationName::PUBLIC } else { schema };
+        let schema = if schema.is_empty() {
+            RelationName::PUBLIC
+        } else {
+            schema
+        };
         let statements = parse(&migration.sql).map_err(|error| vec![refusal(&file, None, &error)])?;
         for statement in &statements {
             self.exclusive_script(std::slice::from_ref(statement), schema, epoch)
@@ -160,15 +180,30 @@ fn check_applied(migrations: &[Migration], applied: &[Applied]) -> Outcome<()> {
 }
 
 fn complaint(file: String, message: &str, advice: &str) -> Diagnostic {
-    Diagnostic { severity: Severity::Error, file, line: None, message: message.into(), advice: advice.into() }
+    Diagnostic {
+        severity: Severity::Error,
+        file,
+        line: None,
+        message: message.into(),
+        advice: advice.into(),
+    }
 }
 
 /// An error as the refusal of a module.
 pub(crate) fn refusal(file: &str, line: Option<usize>, error: &Error) -> Diagnostic {
     let advice = error.advice().unwrap_or_default().to_owned();
     let full = error.to_string();
-    let message = full.strip_suffix(&format!(" ({advice})")).unwrap_or(&full).to_owned();
-    Diagnostic { severity: Severity::Error, file: file.to_owned(), line, message, advice }
+    let message = full
+        .strip_suffix(&format!(" ({advice})"))
+        .unwrap_or(&full)
+        .to_owned();
+    Diagnostic {
+        severity: Severity::Error,
+        file: file.to_owned(),
+        line,
+        message,
+        advice,
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

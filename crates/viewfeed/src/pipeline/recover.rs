@@ -32,8 +32,14 @@ pub(super) fn store_relations(txn: &mut Txn, old: &Arc<Relations>, new: &Arc<Rel
         return Ok(());
     }
     for relation in new.iter() {
-        if !old.get(relation.id).is_some_and(|before| Arc::ptr_eq(before, relation)) {
-            txn.put(keys::catalog(&format!("{RELATION}{}", relation.id.0)), to_json(relation.as_ref())?);
+        if !old
+            .get(relation.id)
+            .is_some_and(|before| Arc::ptr_eq(before, relation))
+        {
+            txn.put(
+                keys::catalog(&format!("{RELATION}{}", relation.id.0)),
+                to_json(relation.as_ref())?,
+            );
         }
     }
     for relation in old.iter().filter(|relation| new.get(relation.id).is_none()) {
@@ -52,18 +58,24 @@ pub(crate) fn incarnation(store: &Store, now: Timestamp) -> Result<u64> {
     let incarnation = Uuid::new_v4().as_u64_pair().0;
     let mut txn = store.begin()?;
     txn.put(key, to_json(&incarnation)?);
-    let nothing =
-        EpochRecord { commit_time: now, transactions: Vec::new(), deltas: Vec::new(), schema_versions: Vec::new() };
+    let nothing = EpochRecord {
+        commit_time: now,
+        transactions: Vec::new(),
+        deltas: Vec::new(),
+        schema_versions: Vec::new(),
+    };
     store.commit(txn, &nothing)?;
     Ok(incarnation)
 }
 
 /// A catalog entry as bytes.
 pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| Error::internal("a catalog entry could not be written").because(error))
+    serde_json::to_vec(value)
+        .map_err(|error| Error::internal("a catalog entry could not be written").because(error))
 }
 
 /// A catalog entry from bytes.
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::corrupt("a catalog entry cannot be read").because(error))
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::corrupt("a catalog entry cannot be read").because(error))
 }

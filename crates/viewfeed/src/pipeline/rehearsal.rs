@@ -23,12 +23,30 @@ impl Rehearsal {
     pub(crate) fn start() -> Result<Self> {
         let data = tempfile::tempdir()?;
         let clock = Arc::new(SystemClock);
-        let options = Options { durability: Durability::Relaxed { interval_ms: 1000 }, ..Options::default() };
+        let options = Options {
+            durability: Durability::Relaxed { interval_ms: 1000 },
+            ..Options::default()
+        };
         let store = Store::open(data.path(), options)?;
-        let feed = Feed::new(store.clone(), Arc::new(catalog(&store.reader())?), FeedOptions::default());
+        let feed = Feed::new(
+            store.clone(),
+            Arc::new(catalog(&store.reader())?),
+            FeedOptions::default(),
+        );
         let (modules, _) = watch::channel(Arc::new(Modules::default()));
-        let pipeline = Pipeline::open(store, Planner::new()?, feed, modules.clone(), clock, Failures::default())?;
-        Ok(Self { pipeline, modules, _data: data })
+        let pipeline = Pipeline::open(
+            store,
+            Planner::new()?,
+            feed,
+            modules.clone(),
+            clock,
+            Failures::default(),
+        )?;
+        Ok(Self {
+            pipeline,
+            modules,
+            _data: data,
+        })
     }
 
     /// Applies a module; later ones see its relations.
@@ -36,9 +54,20 @@ impl Rehearsal {
         let name = compiled.name.clone();
         let broken = |error: Error| vec![super::module::refusal(&name, None, &error)];
         let (reply, mut answer) = oneshot::channel();
-        self.pipeline.turn(vec![Job::Module { compiled: Box::new(compiled), reply }]).map_err(broken)?;
-        let module = answer.try_recv().map_err(|_| broken(Error::internal("the loop gave no answer")))??;
-        let state = ModuleState { live: Some(module.clone()), refused: Vec::new(), changed_at: SystemClock.now() };
+        self.pipeline
+            .turn(vec![Job::Module {
+                compiled: Box::new(compiled),
+                reply,
+            }])
+            .map_err(broken)?;
+        let module = answer
+            .try_recv()
+            .map_err(|_| broken(Error::internal("the loop gave no answer")))??;
+        let state = ModuleState {
+            live: Some(module.clone()),
+            refused: Vec::new(),
+            changed_at: SystemClock.now(),
+        };
         let old = self.modules.borrow().clone();
         self.modules.send_replace(Arc::new(old.with(&name, Some(state))?));
         Ok(module)

@@ -1,8 +1,8 @@
 //! Scripts: their statements one after another, as one transaction.
 
+use super::Pipeline;
 use super::epoch::{OpenEpoch, StatementAnswer};
 use super::transaction::transaction;
-use super::Pipeline;
 use datafusion::sql::sqlparser::ast;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use viewfeed_source::embedded::{Context, Embedded};
 /// Whether the statement can share an epoch with other transactions: it writes rows and can be rolled back alone.
 pub(crate) fn only_writes_rows(parsed: &Parsed) -> bool {
     use ast::Statement::{Delete, Insert, Truncate, Update};
-    let Statement::Sql(statement) = &parsed.statement else { return false };
+    let Statement::Sql(statement) = &parsed.statement else {
+        return false;
+    };
     matches!(**statement, Insert(_) | Update(_) | Delete(_) | Truncate(_))
 }
 
@@ -27,7 +29,10 @@ impl Pipeline {
     ) -> Result<Vec<StatementAnswer>> {
         if statements.iter().all(only_writes_rows) {
             return transaction(&self.embedded, epoch, search_schema, |embedded, context| {
-                statements.iter().map(|parsed| write_rows(embedded, parsed, context)).collect()
+                statements
+                    .iter()
+                    .map(|parsed| write_rows(embedded, parsed, context))
+                    .collect()
             });
         }
         let done = self.exclusive_script(statements, search_schema, epoch);
@@ -66,15 +71,26 @@ impl Pipeline {
     ) -> Result<StatementAnswer> {
         match statement {
             ast::Statement::Query(query) => {
-                let plan = self.planner.plan(query, &epoch.relations, search_schema, Purpose::Batch)?;
+                let plan = self
+                    .planner
+                    .plan(query, &epoch.relations, search_schema, Purpose::Batch)?;
                 let rows = self.planner.execute(&plan, &epoch.txn.now(), epoch.now)?;
-                Ok(StatementAnswer::Read(Arc::new(plan.schema().as_arrow().clone()), rows))
+                Ok(StatementAnswer::Read(
+                    Arc::new(plan.schema().as_arrow().clone()),
+                    rows,
+                ))
             }
             ast::Statement::CreateView(create) => {
                 self.flush(epoch);
                 self.create_view(create, search_schema, epoch)
             }
-            ast::Statement::Drop { object_type, if_exists, names, cascade, .. } if is_view(object_type) => {
+            ast::Statement::Drop {
+                object_type,
+                if_exists,
+                names,
+                cascade,
+                ..
+            } if is_view(object_type) => {
                 self.flush(epoch);
                 self.drop_views(names, *if_exists, *cascade, search_schema, epoch)
             }
@@ -108,16 +124,30 @@ impl Pipeline {
 }
 
 fn write_rows(embedded: &Embedded, parsed: &Parsed, context: &mut Context<'_>) -> Result<StatementAnswer> {
-    let Statement::Sql(statement) = &parsed.statement else { return Err(not_in_transaction(parsed)) };
+    let Statement::Sql(statement) = &parsed.statement else {
+        return Err(not_in_transaction(parsed));
+    };
     Ok(StatementAnswer::Wrote(embedded.execute(statement, context)?))
 }
 
 fn is_view(object_type: &ast::ObjectType) -> bool {
-    matches!(object_type, ast::ObjectType::View | ast::ObjectType::MaterializedView)
+    matches!(
+        object_type,
+        ast::ObjectType::View | ast::ObjectType::MaterializedView
+    )
 }
 
 fn not_in_transaction(parsed: &Parsed) -> Error {
-    let verb: String = parsed.text.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-    Error::new(ErrorKind::Invalid, "UNSUPPORTED_STATEMENT", format!("line {}: {verb} is not supported here", parsed.line))
-        .hint("see the SQL reference for the statements viewfeed knows")
+    let verb: String = parsed
+        .text
+        .split_whitespace()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(" ");
+    Error::new(
+        ErrorKind::Invalid,
+        "UNSUPPORTED_STATEMENT",
+        format!("line {}: {verb} is not supported here", parsed.line),
+    )
+    .hint("see the SQL reference for the statements viewfeed knows")
 }

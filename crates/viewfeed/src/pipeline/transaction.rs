@@ -13,7 +13,11 @@ impl Pipeline {
     pub(super) fn apply(&mut self, job: Job, epoch: &mut OpenEpoch) {
         match job {
             Job::Write { write, reply } => self.write_and_answer(&write, reply, epoch),
-            Job::Script { statements, search_schema, reply } => {
+            Job::Script {
+                statements,
+                search_schema,
+                reply,
+            } => {
                 let done = self.script(&statements, &search_schema, epoch);
                 epoch.answer(done, reply);
             }
@@ -42,7 +46,8 @@ impl Pipeline {
 
     fn write(&mut self, write: &Write, epoch: &mut OpenEpoch) -> Result<u64> {
         let table = epoch.relations.get(write.table).cloned().ok_or_else(|| {
-            Error::not_found("UNKNOWN_RELATION", "the table was dropped").hint("reload the module that writes to it")
+            Error::not_found("UNKNOWN_RELATION", "the table was dropped")
+                .hint("reload the module that writes to it")
         })?;
         transaction(&self.embedded, epoch, &table.name.schema, |embedded, context| {
             embedded.write(&table, write.operation, &write.rows, context)
@@ -92,11 +97,17 @@ fn adopt(shadow: Shadow, last_changed: &BTreeMap<RelationId, Epoch>, epoch: &mut
             (Some(then), Some(now)) => Arc::ptr_eq(then, now),
             _ => false,
         };
-        let later = last_changed.get(*id).is_some_and(|changed| *changed > shadow.base);
+        let later = last_changed
+            .get(*id)
+            .is_some_and(|changed| *changed > shadow.base);
         !same_shape || later || epoch.has_changed(**id)
     };
     if let Some(id) = shadow.touched.iter().find(changed) {
-        let name = shadow.relations.get(*id).map(|relation| relation.name.to_string()).unwrap_or_default();
+        let name = shadow
+            .relations
+            .get(*id)
+            .map(|relation| relation.name.to_string())
+            .unwrap_or_default();
         let message = format!("relation \"{name}\" was changed by another transaction since this one began");
         return Err(Error::new(ErrorKind::Conflict, "TRANSACTION_CONFLICT", message)
             .hint("run the transaction again; nothing of it was written"));

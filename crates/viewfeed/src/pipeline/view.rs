@@ -1,7 +1,7 @@
 //! Views coming, changing and going, and the views over them.
 
-use super::epoch::{OpenEpoch, StatementAnswer};
 use super::Pipeline;
+use super::epoch::{OpenEpoch, StatementAnswer};
 use datafusion::sql::sqlparser::ast;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,10 +25,15 @@ impl Pipeline {
     ) -> Result<StatementAnswer> {
         let name = relation_name(&create.name, search_schema)?;
         if !create.materialized {
-            return Err(Error::invalid("PLAIN_VIEW", format!("view \"{name}\" is not materialized"))
-                .hint("write CREATE MATERIALIZED VIEW: viewfeed keeps every view true"));
+            return Err(
+                Error::invalid("PLAIN_VIEW", format!("view \"{name}\" is not materialized"))
+                    .hint("write CREATE MATERIALIZED VIEW: viewfeed keeps every view true"),
+            );
         }
-        let done = |notices| StatementAnswer::Done { command: "CREATE MATERIALIZED VIEW", notices };
+        let done = |notices| StatementAnswer::Done {
+            command: "CREATE MATERIALIZED VIEW",
+            notices,
+        };
         let existing = epoch.relations.named(&name).cloned();
         if existing.is_some() && create.if_not_exists {
             return Ok(done(vec![format!("view \"{name}\" exists already, skipped")]));
@@ -47,10 +52,19 @@ impl Pipeline {
             }
             _ => {
                 let id = Arc::make_mut(&mut epoch.relations).allocate();
-                let blank = Relation { id, name, columns: vec![], key: vec![], kind: RelationKind::View(view), schema_version: 1 };
+                let blank = Relation {
+                    id,
+                    name,
+                    columns: vec![],
+                    key: vec![],
+                    kind: RelationKind::View(view),
+                    schema_version: 1,
+                };
                 let relation = self.planned(&blank, &epoch.relations)?;
                 let relation = Arc::make_mut(&mut epoch.relations).put(relation)?;
-                let delta = self.engine.create_view(&relation, &epoch.relations, &mut epoch.txn)?;
+                let delta = self
+                    .engine
+                    .create_view(&relation, &epoch.relations, &mut epoch.txn)?;
                 epoch.view_deltas.push(delta);
             }
         }
@@ -73,21 +87,32 @@ impl Pipeline {
                 None if if_exists => notices.push(format!("view \"{name}\" does not exist, skipped")),
                 Some(view) if view.as_view().is_some() => self.drop_view(&view, cascade, epoch)?,
                 Some(_) => {
-                    return Err(Error::invalid("NOT_A_VIEW", format!("\"{name}\" is a table")).hint("use DROP TABLE"));
+                    return Err(
+                        Error::invalid("NOT_A_VIEW", format!("\"{name}\" is a table")).hint("use DROP TABLE")
+                    );
                 }
                 None => {
-                    return Err(Error::not_found("UNKNOWN_RELATION", format!("view \"{name}\" does not exist"))
-                        .hint("use DROP VIEW IF EXISTS, or SHOW VIEWS to see what exists"));
+                    return Err(Error::not_found(
+                        "UNKNOWN_RELATION",
+                        format!("view \"{name}\" does not exist"),
+                    )
+                    .hint("use DROP VIEW IF EXISTS, or SHOW VIEWS to see what exists"));
                 }
             }
         }
-        Ok(StatementAnswer::Done { command: "DROP MATERIALIZED VIEW", notices })
+        Ok(StatementAnswer::Done {
+            command: "DROP MATERIALIZED VIEW",
+            notices,
+        })
     }
 
     fn drop_view(&mut self, view: &Arc<Relation>, cascade: bool, epoch: &mut OpenEpoch) -> Result<()> {
         let doomed = with_readers(view.id, &epoch.relations);
         if doomed.len() > 1 && !cascade {
-            let names: Vec<String> = doomed[1..].iter().map(|view| format!("\"{}\"", view.name)).collect();
+            let names: Vec<String> = doomed[1..]
+                .iter()
+                .map(|view| format!("\"{}\"", view.name))
+                .collect();
             let message = format!("view \"{}\" is read by {}", view.name, names.join(", "));
             return Err(Error::new(ErrorKind::Precondition, "DEPENDENT_VIEWS", message)
                 .hint("drop them first, or use DROP MATERIALIZED VIEW … CASCADE"));
@@ -116,7 +141,8 @@ impl Pipeline {
                 None => self.refuse_if_bound(old)?,
                 Some(new) if new.schema_version != old.schema_version => {
                     if changes.iter().any(|delta| delta.relation == old.id) {
-                        let message = format!("table \"{}\" was written earlier in this transaction", old.name);
+                        let message =
+                            format!("table \"{}\" was written earlier in this transaction", old.name);
                         return Err(Error::new(ErrorKind::Precondition, "ALTER_AFTER_WRITE", message)
                             .hint("alter the table in a transaction of its own"));
                     }
@@ -161,15 +187,30 @@ impl Pipeline {
 
     /// `view` with columns, key and inputs as its SQL gives them now.
     fn planned(&self, view: &Relation, relations: &Arc<Relations>) -> Result<Relation> {
-        let definition = view.as_view().ok_or_else(|| Error::internal("a table was planned as a view"))?;
-        let plan = self.engine.plan(&definition.sql, &definition.search_schema, relations)?;
-        if definition.require_incremental && plan.explained.worst_rung() != viewfeed_engine::Rung::Incremental {
+        let definition = view
+            .as_view()
+            .ok_or_else(|| Error::internal("a table was planned as a view"))?;
+        let plan = self
+            .engine
+            .plan(&definition.sql, &definition.search_schema, relations)?;
+        if definition.require_incremental && plan.explained.worst_rung() != viewfeed_engine::Rung::Incremental
+        {
             let message = format!("view \"{}\" cannot be kept true incrementally", view.name);
-            return Err(Error::invalid("NOT_INCREMENTAL", format!("{message}:\n{}", plan.explained))
-                .hint("leave out require = 'incremental', or rewrite the marked part"));
+            return Err(
+                Error::invalid("NOT_INCREMENTAL", format!("{message}:\n{}", plan.explained))
+                    .hint("leave out require = 'incremental', or rewrite the marked part"),
+            );
         }
-        let kind = RelationKind::View(View { inputs: plan.inputs, ..definition.clone() });
-        Ok(Relation { columns: plan.columns, key: plan.key, kind, ..view.clone() })
+        let kind = RelationKind::View(View {
+            inputs: plan.inputs,
+            ..definition.clone()
+        });
+        Ok(Relation {
+            columns: plan.columns,
+            key: plan.key,
+            kind,
+            ..view.clone()
+        })
     }
 
     /// `view` planned again so that it has the columns it had: a `*` in it means what it meant when it was created.
@@ -202,7 +243,10 @@ impl Pipeline {
         let Some(rpc) = modules.rpcs.values().find(|rpc| is_bound(&rpc.binding, relation)) else {
             return Ok(());
         };
-        let message = format!("\"{}\" is served by {} of module \"{}\"", relation.name, rpc.path, rpc.module);
+        let message = format!(
+            "\"{}\" is served by {} of module \"{}\"",
+            relation.name, rpc.path, rpc.module
+        );
         Err(Error::new(ErrorKind::Precondition, "SERVED_BY_MODULE", message)
             .hint("remove or change the rpc in the module first"))
     }
@@ -257,8 +301,10 @@ fn require_incremental(options: &ast::CreateTableOptions) -> Result<bool> {
         match text.as_str() {
             "require=incremental" => required = true,
             _ => {
-                return Err(Error::invalid("VIEW_OPTION", format!("view option {option} is not known"))
-                    .hint("there is one: WITH (require = 'incremental')"));
+                return Err(
+                    Error::invalid("VIEW_OPTION", format!("view option {option} is not known"))
+                        .hint("there is one: WITH (require = 'incremental')"),
+                );
             }
         }
     }
@@ -268,4 +314,3 @@ fn require_incremental(options: &ast::CreateTableOptions) -> Result<bool> {
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
-

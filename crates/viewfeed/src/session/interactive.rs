@@ -44,7 +44,10 @@ impl Interactive {
             changes: Vec::new(),
             touched: BTreeSet::new(),
         };
-        Self::Active { shadow: Box::new(shadow), now: shared.clock.now() }
+        Self::Active {
+            shadow: Box::new(shadow),
+            now: shared.clock.now(),
+        }
     }
 }
 
@@ -52,8 +55,12 @@ impl Session {
     /// Runs a statement in the open transaction.
     pub(super) async fn in_transaction(&mut self, parsed: Parsed, search_schema: &str) -> Result<()> {
         let Some(Interactive::Active { mut shadow, now }) = self.open.replace(Interactive::Failed) else {
-            return Err(Error::new(ErrorKind::Precondition, "TRANSACTION_FAILED", "an earlier statement of the transaction failed")
-                .hint("send ROLLBACK, then begin again"));
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                "TRANSACTION_FAILED",
+                "an earlier statement of the transaction failed",
+            )
+            .hint("send ROLLBACK, then begin again"));
         };
         let (shared, schema) = (self.shared.clone(), search_schema.to_owned());
         let (shadow, done) = blocking(move || {
@@ -72,7 +79,8 @@ impl Session {
                         self.send(Executed::Rows(batch)).await?;
                     }
                 }
-                self.command(&outcome.command, version, outcome.rows, Vec::new()).await
+                self.command(&outcome.command, version, outcome.rows, Vec::new())
+                    .await
             }
         }
     }
@@ -80,9 +88,16 @@ impl Session {
     /// COMMIT.
     pub(super) async fn commit(&mut self) -> Result<()> {
         match self.open.take() {
-            None => self.done("COMMIT", vec!["there is no transaction in progress".into()]).await,
+            None => {
+                self.done("COMMIT", vec!["there is no transaction in progress".into()])
+                    .await
+            }
             Some(Interactive::Failed) => {
-                self.done("ROLLBACK", vec!["the transaction had failed and was rolled back".into()]).await
+                self.done(
+                    "ROLLBACK",
+                    vec!["the transaction had failed and was rolled back".into()],
+                )
+                .await
             }
             Some(Interactive::Active { shadow, .. }) => {
                 let ((), committed) = self.shared.ask(|reply| Job::Adopt { shadow, reply }).await?;
@@ -99,11 +114,21 @@ impl Session {
     }
 }
 
-fn run(shared: &Sessions, shadow: &mut Shadow, parsed: &Parsed, search_schema: &str, now: Timestamp) -> Result<Done> {
-    let Statement::Sql(statement) = &parsed.statement else { return Err(only_rows()) };
+fn run(
+    shared: &Sessions,
+    shadow: &mut Shadow,
+    parsed: &Parsed,
+    search_schema: &str,
+    now: Timestamp,
+) -> Result<Done> {
+    let Statement::Sql(statement) = &parsed.statement else {
+        return Err(only_rows());
+    };
     match statement.as_ref() {
         ast::Statement::Query(query) => {
-            let plan = shared.planner.plan(query, &shadow.relations, search_schema, Purpose::Batch)?;
+            let plan = shared
+                .planner
+                .plan(query, &shadow.relations, search_schema, Purpose::Batch)?;
             collect_relations(&plan, &mut shadow.touched)?;
             let rows = shared.planner.execute(&plan, &shadow.txn.now(), now)?;
             Ok(Done::Read(Arc::new(plan.schema().as_arrow().clone()), rows))
@@ -131,10 +156,15 @@ fn collect_relations(plan: &LogicalPlan, touched: &mut BTreeSet<RelationId>) -> 
         }
         Ok(TreeNodeRecursion::Continue)
     });
-    visited.map(|_| ()).map_err(|error| Error::internal("a plan could not be walked").because(error))
+    visited
+        .map(|_| ())
+        .map_err(|error| Error::internal("a plan could not be walked").because(error))
 }
 
 fn only_rows() -> Error {
-    Error::invalid("DDL_IN_TRANSACTION", "an open transaction can only read and write rows")
-        .hint("send BEGIN, the statements and COMMIT in one script to change tables and views atomically")
+    Error::invalid(
+        "DDL_IN_TRANSACTION",
+        "an open transaction can only read and write rows",
+    )
+    .hint("send BEGIN, the statements and COMMIT in one script to change tables and views atomically")
 }

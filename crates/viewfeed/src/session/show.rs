@@ -16,7 +16,12 @@ pub(super) fn rows(
 ) -> Result<(SchemaRef, RecordBatch)> {
     let rows = match show {
         Show::Relations => list(relations.iter().collect())?,
-        Show::Views => list(relations.iter().filter(|relation| relation.as_view().is_some()).collect())?,
+        Show::Views => list(
+            relations
+                .iter()
+                .filter(|relation| relation.as_view().is_some())
+                .collect(),
+        )?,
         Show::Modules => module_list(modules)?,
         Show::Columns(name) => columns(relations.resolve(name, search_schema)?)?,
         Show::Create(name) => {
@@ -33,10 +38,21 @@ fn list(relations: Vec<&Arc<Relation>>) -> Result<RecordBatch> {
         RelationKind::View(_) => "view".to_owned(),
     };
     let key = |relation: &&Arc<Relation>| {
-        relation.key.iter().map(|place| relation.columns[*place].name.as_str()).collect::<Vec<_>>().join(", ")
+        relation
+            .key
+            .iter()
+            .map(|place| relation.columns[*place].name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     text_columns(&[
-        ("name", relations.iter().map(|relation| relation.name.to_string()).collect()),
+        (
+            "name",
+            relations
+                .iter()
+                .map(|relation| relation.name.to_string())
+                .collect(),
+        ),
         ("kind", relations.iter().map(kind).collect()),
         ("key", relations.iter().map(key).collect()),
     ])
@@ -44,8 +60,21 @@ fn list(relations: Vec<&Arc<Relation>>) -> Result<RecordBatch> {
 
 fn module_list(modules: &Modules) -> Result<RecordBatch> {
     let states = modules.states.values();
-    let state = |state: &ModuleState| if state.refused.is_empty() { "live".to_owned() } else { "refused".to_owned() };
-    let why = |state: &ModuleState| state.refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let state = |state: &ModuleState| {
+        if state.refused.is_empty() {
+            "live".to_owned()
+        } else {
+            "refused".to_owned()
+        }
+    };
+    let why = |state: &ModuleState| {
+        state
+            .refused
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
     text_columns(&[
         ("module", modules.states.keys().cloned().collect()),
         ("state", states.clone().map(state).collect()),
@@ -58,8 +87,20 @@ fn columns(relation: &Relation) -> Result<RecordBatch> {
     text_columns(&[
         ("column", each(|column| column.name.clone())),
         ("type", each(sql_type)),
-        ("nullable", each(|column| if column.nullable { "yes".into() } else { "no".into() })),
-        ("default", each(|column| column.default.clone().unwrap_or_default())),
+        (
+            "nullable",
+            each(|column| {
+                if column.nullable {
+                    "yes".into()
+                } else {
+                    "no".into()
+                }
+            }),
+        ),
+        (
+            "default",
+            each(|column| column.default.clone().unwrap_or_default()),
+        ),
     ])
 }
 
@@ -69,12 +110,20 @@ fn create(relation: &Relation) -> String {
         RelationKind::Table(_) => {
             let column = |column: &viewfeed_change::Column| {
                 let null = if column.nullable { "" } else { " NOT NULL" };
-                let default = column.default.as_ref().map(|sql| format!(" DEFAULT {sql}")).unwrap_or_default();
+                let default = column
+                    .default
+                    .as_ref()
+                    .map(|sql| format!(" DEFAULT {sql}"))
+                    .unwrap_or_default();
                 format!("{} {}{null}{default}", column.name, sql_type(column))
             };
             let mut parts: Vec<String> = relation.columns.iter().map(column).collect();
             if !relation.key.is_empty() {
-                let key: Vec<&str> = relation.key.iter().map(|place| relation.columns[*place].name.as_str()).collect();
+                let key: Vec<&str> = relation
+                    .key
+                    .iter()
+                    .map(|place| relation.columns[*place].name.as_str())
+                    .collect();
                 parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
             }
             format!("CREATE TABLE {} ({})", relation.name, parts.join(", "))
@@ -84,5 +133,7 @@ fn create(relation: &Relation) -> String {
 
 fn text_columns(columns: &[(&str, Vec<String>)]) -> Result<RecordBatch> {
     let array = |values: &Vec<String>| Arc::new(StringArray::from_iter_values(values)) as ArrayRef;
-    Ok(RecordBatch::try_from_iter(columns.iter().map(|(name, values)| (*name, array(values))))?)
+    Ok(RecordBatch::try_from_iter(
+        columns.iter().map(|(name, values)| (*name, array(values))),
+    )?)
 }

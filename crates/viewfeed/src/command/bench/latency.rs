@@ -46,7 +46,15 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
             format!("{ratio:.2}"),
         ]);
     }
-    let header = ["inserts/s", "samples", "p50 ms", "p99 ms", "fdatasync p50 ms", "fdatasync p99 ms", "p50 ratio"];
+    let header = [
+        "inserts/s",
+        "samples",
+        "p50 ms",
+        "p99 ms",
+        "fdatasync p50 ms",
+        "fdatasync p99 ms",
+        "p50 ratio",
+    ];
     output::line(&output::text_table(header.map(String::from).to_vec(), table));
     Ok(())
 }
@@ -80,7 +88,11 @@ async fn measure(server: &BenchServer, rate: u32, length: Duration) -> Result<Ve
         let (mut client, sent) = (client.clone(), sent.clone());
         inserting.spawn(async move {
             sent.lock().await.insert(id as i64, Instant::now());
-            execute(&mut client, &format!("INSERT INTO item VALUES ({id}, {}, 'item')", id % 10)).await
+            execute(
+                &mut client,
+                &format!("INSERT INTO item VALUES ({id}, {}, 'item')", id % 10),
+            )
+            .await
         });
     }
     while let Some(done) = inserting.join_next().await {
@@ -96,15 +108,23 @@ async fn receive(
     sent: Arc<Mutex<HashMap<i64, Instant>>>,
     total: u64,
 ) -> Result<Vec<Duration>> {
-    let request = v1::TailRequest { relation: "item".into(), ..Default::default() };
+    let request = v1::TailRequest {
+        relation: "item".into(),
+        ..Default::default()
+    };
     let mut frames = client.tail(request).await.map_err(client::failure)?.into_inner();
     let mut samples = Vec::new();
     while (samples.len() as u64) < total {
-        let frame = frames.next().await.ok_or_else(|| Error::internal("the feed ended"))?.map_err(client::failure)?;
+        let frame = frames
+            .next()
+            .await
+            .ok_or_else(|| Error::internal("the feed ended"))?
+            .map_err(client::failure)?;
         let now = Instant::now();
         let mut sent = sent.lock().await;
         for row in &frame.rows {
-            let Some(v1::value::Kind::Int(id)) = row.values.first().and_then(|value| value.kind.clone()) else {
+            let Some(v1::value::Kind::Int(id)) = row.values.first().and_then(|value| value.kind.clone())
+            else {
                 return Err(Error::internal("a row came without its id"));
             };
             samples.extend(sent.remove(&id).map(|start| now - start));

@@ -27,9 +27,14 @@ pub(super) async fn run(rows: usize) -> Result<()> {
     let per_row = |bytes: u64| format!("{:.0}", bytes as f64 / rows as f64);
     let line = |name: &str, value: String| vec![name.to_owned(), value];
     output::line(&output::text_table(
-        ["after kill -9", &format!("{rows} rows, join + aggregate view")].map(String::from).to_vec(),
+        ["after kill -9", &format!("{rows} rows, join + aggregate view")]
+            .map(String::from)
+            .to_vec(),
         vec![
-            line("load, rows/s", format!("{:.0}", rows as f64 / loaded.as_secs_f64())),
+            line(
+                "load, rows/s",
+                format!("{:.0}", rows as f64 / loaded.as_secs_f64()),
+            ),
             line("listening again, ms", ms(listening)),
             line("first correct answer, ms", ms(answered)),
             line("disk, bytes/row", per_row(disk)),
@@ -44,5 +49,7 @@ fn check(answer: &[Vec<String>], rows: usize) -> Result<()> {
     if answer == [[rows.to_string()]] {
         return Ok(());
     }
-    Err(Error::internal(format!("the view does not count the {rows} rows that were written")))
+    Err(Error::internal(format!(
+        "the view does not count the {rows} rows that were written"
+    )))
 }

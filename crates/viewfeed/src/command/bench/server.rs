@@ -27,7 +27,9 @@ pub(super) struct BenchServer {
 impl BenchServer {
     /// Starts a server on an empty folder.
     pub(super) async fn start() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("viewfeed-bench-").tempdir_in(".")?;
+        let dir = tempfile::Builder::new()
+            .prefix("viewfeed-bench-")
+            .tempdir_in(".")?;
         let address = free_address()?;
         let child = spawn(dir.path(), &address)?;
         let mut server = Self { child, address, dir };
@@ -61,7 +63,8 @@ impl BenchServer {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.map(|kib| kib << 10).ok_or_else(|| Error::internal("this system does not tell the resident memory"))
+        kib.map(|kib| kib << 10)
+            .ok_or_else(|| Error::internal("this system does not tell the resident memory"))
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
@@ -75,7 +78,11 @@ impl BenchServer {
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        Err(Error::new(ErrorKind::Unavailable, "SERVER", "the server did not answer in time"))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "SERVER",
+            "the server did not answer in time",
+        ))
     }
 }
 
@@ -89,12 +96,25 @@ impl Drop for BenchServer {
 
 /// Runs a script and returns its rows as text.
 pub(super) async fn execute(client: &mut ViewfeedClient<Channel>, sql: &str) -> Result<Vec<Vec<String>>> {
-    let request = v1::ExecuteRequest { sql: sql.to_owned(), schema: String::new(), min_version: 0 };
-    let mut responses = client.execute(request).await.map_err(client::failure)?.into_inner();
+    let request = v1::ExecuteRequest {
+        sql: sql.to_owned(),
+        schema: String::new(),
+        min_version: 0,
+    };
+    let mut responses = client
+        .execute(request)
+        .await
+        .map_err(client::failure)?
+        .into_inner();
     let mut rows = Vec::new();
     while let Some(response) = responses.next().await {
         let response = response.map_err(client::failure)?;
-        rows.extend(response.rows.iter().map(|row| row.values.iter().map(crate::output::text).collect()));
+        rows.extend(
+            response
+                .rows
+                .iter()
+                .map(|row| row.values.iter().map(crate::output::text).collect()),
+        );
     }
     Ok(rows)
 }
@@ -124,7 +144,11 @@ pub(super) fn disk_bytes(dir: &Path) -> Result<u64> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.len() };
+        bytes += if metadata.is_dir() {
+            disk_bytes(&entry.path())?
+        } else {
+            metadata.len()
+        };
     }
     Ok(bytes)
 }

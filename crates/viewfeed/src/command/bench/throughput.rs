@@ -1,7 +1,7 @@
 //! Rows per second into a table with a join + aggregate view, beside computing the view again after every transaction.
 
-use super::server::{BenchServer, execute};
 use super::ms;
+use super::server::{BenchServer, execute};
 use crate::output;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -36,7 +36,14 @@ pub(super) async fn run(batches: &[usize], rows: usize, length: Duration) -> Res
             format!("{:.1}", incremental / recomputed),
         ]);
     }
-    let header = ["rows/transaction", "clients", "rows/s", "recompute ms", "rows/s if recomputed", "ratio"];
+    let header = [
+        "rows/transaction",
+        "clients",
+        "rows/s",
+        "recompute ms",
+        "rows/s if recomputed",
+        "ratio",
+    ];
     output::line(&output::text_table(header.map(String::from).to_vec(), table));
     Ok(())
 }
@@ -55,15 +62,25 @@ pub(super) async fn prepare(server: &BenchServer, rows: usize, next: &AtomicU64)
         "CREATE TABLE customer (id BIGINT PRIMARY KEY, region INT NOT NULL);
          CREATE TABLE orders (id BIGINT PRIMARY KEY, customer_id BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL);",
     );
-    let customers = (0..CUSTOMERS).map(|id| format!("({id}, {})", id % 20)).collect::<Vec<_>>().join(", ");
+    let customers = (0..CUSTOMERS)
+        .map(|id| format!("({id}, {})", id % 20))
+        .collect::<Vec<_>>()
+        .join(", ");
     // Writing to a String cannot fail.
-    let _ = write!(script, "INSERT INTO customer VALUES {customers}; CREATE MATERIALIZED VIEW by_region AS {VIEW};");
+    let _ = write!(
+        script,
+        "INSERT INTO customer VALUES {customers}; CREATE MATERIALIZED VIEW by_region AS {VIEW};"
+    );
     server.sql(&script).await?;
     let mut client = server.client().await?;
     let mut left = rows;
     while left > 0 {
         let count = left.min(10_000);
-        execute(&mut client, &insert(next.fetch_add(count as u64, Ordering::Relaxed), count)).await?;
+        execute(
+            &mut client,
+            &insert(next.fetch_add(count as u64, Ordering::Relaxed), count),
+        )
+        .await?;
         left -= count;
     }
     Ok(())
@@ -114,7 +131,12 @@ fn insert(first: u64, count: usize) -> String {
     for place in 0..count as u64 {
         let id = first + place;
         let comma = if place == 0 { "" } else { ", " };
-        let _ = write!(sql, "{comma}({id}, {}, {}, 'order note')", id * 7919 % CUSTOMERS, id % 1000);
+        let _ = write!(
+            sql,
+            "{comma}({id}, {}, {}, 'order note')",
+            id * 7919 % CUSTOMERS,
+            id % 1000
+        );
     }
     sql
 }

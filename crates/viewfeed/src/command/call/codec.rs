@@ -40,7 +40,8 @@ impl Encoder for Sent {
     type Error = Status;
 
     fn encode(&mut self, item: DynamicMessage, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+        item.encode(buffer)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -53,6 +54,8 @@ impl Decoder for Received {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
         let decoded = DynamicMessage::decode(self.0.clone(), buffer);
-        decoded.map(Some).map_err(|error| Status::internal(format!("the response cannot be read: {error}")))
+        decoded
+            .map(Some)
+            .map_err(|error| Status::internal(format!("the response cannot be read: {error}")))
     }
 }

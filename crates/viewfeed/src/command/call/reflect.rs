@@ -4,10 +4,10 @@ use crate::client;
 use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use tokio_stream::StreamExt;
 use tonic::transport::Channel;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 use viewfeed_change::{Error, Result};
 
 /// A reflection client.
@@ -17,13 +17,17 @@ pub(super) struct Reflection {
 
 impl Reflection {
     pub(super) fn new(channel: Channel) -> Self {
-        Self { client: ServerReflectionClient::new(channel) }
+        Self {
+            client: ServerReflectionClient::new(channel),
+        }
     }
 
     /// The names of all services.
     pub(super) async fn services(&mut self) -> Result<Vec<String>> {
         match self.ask(MessageRequest::ListServices(String::new())).await? {
-            MessageResponse::ListServicesResponse(list) => Ok(list.service.into_iter().map(|s| s.name).collect()),
+            MessageResponse::ListServicesResponse(list) => {
+                Ok(list.service.into_iter().map(|s| s.name).collect())
+            }
             _ => Err(unexpected()),
         }
     }
@@ -31,13 +35,20 @@ impl Reflection {
     /// The rpc called `package.Service/Method` (`.` for `/` is understood too).
     pub(super) async fn method(&mut self, name: &str) -> Result<MethodDescriptor> {
         let name = name.trim_start_matches('/');
-        let (service, method) = name.rsplit_once('/').or_else(|| name.rsplit_once('.')).ok_or_else(|| {
-            Error::invalid("USAGE", format!("\"{name}\" is no rpc name")).hint("write package.Service/Method")
-        })?;
+        let (service, method) = name
+            .rsplit_once('/')
+            .or_else(|| name.rsplit_once('.'))
+            .ok_or_else(|| {
+                Error::invalid("USAGE", format!("\"{name}\" is no rpc name"))
+                    .hint("write package.Service/Method")
+            })?;
         let descriptor = self.service(service).await?;
         let found = descriptor.methods().find(|candidate| candidate.name() == method);
         found.ok_or_else(|| {
-            let known: Vec<String> = descriptor.methods().map(|method| method.name().to_owned()).collect();
+            let known: Vec<String> = descriptor
+                .methods()
+                .map(|method| method.name().to_owned())
+                .collect();
             Error::not_found("UNKNOWN_RPC", format!("{service} has no rpc {method}"))
                 .hint(format!("it has {}", known.join(", ")))
         })
@@ -45,7 +56,10 @@ impl Reflection {
 
     /// A service with everything its messages need.
     pub(super) async fn service(&mut self, name: &str) -> Result<ServiceDescriptor> {
-        let files = match self.ask(MessageRequest::FileContainingSymbol(name.to_owned())).await? {
+        let files = match self
+            .ask(MessageRequest::FileContainingSymbol(name.to_owned()))
+            .await?
+        {
             MessageResponse::FileDescriptorResponse(response) => response.file_descriptor_proto,
             _ => return Err(unexpected()),
         };
@@ -54,8 +68,14 @@ impl Reflection {
     }
 
     async fn ask(&mut self, request: MessageRequest) -> Result<MessageResponse> {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
-        let responses = self.client.server_reflection_info(tokio_stream::once(request)).await;
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(request),
+        };
+        let responses = self
+            .client
+            .server_reflection_info(tokio_stream::once(request))
+            .await;
         let mut responses = responses.map_err(client::failure)?.into_inner();
         let response = responses.next().await.transpose().map_err(client::failure)?;
         match response.and_then(|response| response.message_response) {
@@ -76,13 +96,15 @@ fn pool(files: Vec<Vec<u8>>) -> Result<DescriptorPool> {
     while !waiting.is_empty() {
         let before = waiting.len();
         let mut failed = None;
-        waiting.retain(|bytes| match pool.decode_file_descriptor_proto(bytes.as_slice()) {
-            Ok(()) => false,
-            Err(error) => {
-                failed = Some(error);
-                true
-            }
-        });
+        waiting.retain(
+            |bytes| match pool.decode_file_descriptor_proto(bytes.as_slice()) {
+                Ok(()) => false,
+                Err(error) => {
+                    failed = Some(error);
+                    true
+                }
+            },
+        );
         if let (true, Some(error)) = (waiting.len() == before, failed) {
             return Err(Error::internal("the server's descriptors do not fit together").because(error));
         }
