@@ -87,7 +87,8 @@ impl Feed {
         }
     }
 
-    /// Called once per epoch, in order, after the commit is durable. Never waits for a subscriber.
+    /// Called once per epoch, in order, after the commit is durable; also for an epoch in which nothing changed, because
+    /// a snapshot is told only when the epoch it was read at is published. Never waits for a subscriber.
     pub fn publish(&self, published: Published) {
         let mut listeners = self.shared.listeners.lock();
         let before = self.shared.now();

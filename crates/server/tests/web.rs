@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
-    headers: HashMap<String, String>,
+    pub(crate) headers: HashMap<String, String>,
     reader: BufReader<TcpStream>,
 }
 
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-async fn http(world: &World, head: &str, body: &[u8]) -> Answer {
+pub(crate) async fn http(world: &World, head: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     let head = format!(
         "{head}\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
@@ -76,7 +76,7 @@ async fn http(world: &World, head: &str, body: &[u8]) -> Answer {
     }
 }
 
-fn framed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     let mut frame = vec![0];
     frame.extend((message.len() as u32).to_be_bytes());
     frame.extend(message);
