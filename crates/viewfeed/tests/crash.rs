@@ -54,7 +54,7 @@ impl Folded {
         if frame.more || frame.resume_token.is_empty() {
             return;
         }
-        self.token = frame.resume_token;
+        self.token = frame.resume_token.to_vec();
         for (row, diff) in self.open.drain(..) {
             let weight = self.rows.entry(row.clone()).or_default();
             *weight += diff;
@@ -200,7 +200,7 @@ async fn execute(client: &mut ViewfeedClient<tonic::transport::Channel>, sql: &s
 
 fn tail(name: &str, token: Vec<u8>, up_to_version: u64) -> v1::TailRequest {
     let feed = v1::FeedRequest {
-        resume_token: token,
+        resume_token: token.into(),
         up_to_version,
         envelope: v1::Envelope::Diff.into(),
         ..Default::default()
