@@ -3,6 +3,7 @@
 // All of this is test code, helpers included.
 #![allow(clippy::unwrap_used)]
 
+mod column_types;
 mod failures;
 mod house;
 mod parsing;
@@ -10,4 +11,3 @@ mod planning;
 mod reading;
 mod running;
 mod scalars;
-mod types;

@@ -4,7 +4,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::gateway;
 use crate::modules::ModuleWatcher;
-use crate::pipeline::{self, Failures, Pipeline};
+use crate::pipeline::{self, Failures, Job, Pipeline};
 use crate::session::Sessions;
 use crate::status::StatusSource;
 use std::net::SocketAddr;
@@ -26,8 +26,22 @@ const GRACE: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Commands of the server that may wait for the gateway.
 const COMMANDS_MAX: usize = 1024;
+/// Memory of all ad-hoc queries together, for sorts, joins and aggregates.
+const QUERY_BYTES_MAX: usize = 2 << 30;
 /// Rows of a client stream that is one transaction.
 const STREAM_ROWS_MAX: usize = 100_000;
+
+/// The parts below the port, opened and joined.
+struct Opened {
+    store: Store,
+    feed: Feed,
+    planner: Planner,
+    modules: watch::Sender<Arc<Modules>>,
+    failures: Failures,
+    clock: Arc<dyn Clock>,
+    jobs: mpsc::Sender<Job>,
+    loop_thread: thread::JoinHandle<()>,
+}
 
 /// Serves until `stop` resolves. `ready` is called with the address once the server answers.
 pub(crate) async fn serve(
@@ -36,7 +50,6 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let started = Instant::now();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     // The port first: a second server on it should not touch the data.
     let server = Server::bind(ServerOptions {
         listen: config.listen,
@@ -46,66 +59,87 @@ pub(crate) async fn serve(
         sql_type,
     })
     .await?;
-    let store = open_store(&config).await?;
+    let opened = open(&config).await?;
+    let mut watcher = ModuleWatcher::start(
+        &config.modules,
+        opened.jobs.clone(),
+        opened.modules.clone(),
+        opened.clock.clone(),
+    )?;
+    watcher.sync().await?;
+    let watching = tokio::spawn(watcher.run());
+    let (commands, received) = mpsc::channel(COMMANDS_MAX);
+    let status = status_source(&config, &opened, started);
+    let answering = tokio::spawn(gateway::run(received, sessions(&opened)?, status));
+
+    ready(server.address());
+    let draining = opened.feed.clone();
+    let stopping = async move {
+        stop.await;
+        draining.drain();
+    };
+    let served = server
+        .run(opened.feed, opened.modules.subscribe(), commands, stopping, GRACE)
+        .await;
+    watching.abort();
+    drop(opened.jobs);
+    // The gateway ends with the server's senders, the loop with the gateway's and the watcher's.
+    let _ = tokio::time::timeout(GRACE, answering).await;
+    match tokio::task::spawn_blocking(move || opened.loop_thread.join()).await {
+        Ok(Ok(())) => served,
+        _ => Err(Error::internal("the loop stopped with a panic")),
+    }
+}
+
+async fn open(config: &Config) -> Result<Opened> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = open_store(config).await?;
     let feed = open_feed(&store, clock.as_ref())?;
     let planner = Planner::new()?;
     let (modules, _) = watch::channel(Arc::new(Modules::default()));
     let failures = Failures::default();
     let (jobs, queue) = pipeline::queue();
-    let loop_thread = start_loop(
-        {
-            let (store, planner, feed) = (store.clone(), planner.clone(), feed.clone());
-            let (modules, clock, failures) = (modules.clone(), clock.clone(), failures.clone());
-            move || Pipeline::open(store, planner, feed, modules, clock, failures)
-        },
-        queue,
-    )
-    .await?;
-
-    let mut watcher = ModuleWatcher::start(&config.modules, jobs.clone(), modules.clone(), clock.clone())?;
-    watcher.sync().await?;
-    let watching = tokio::spawn(watcher.run());
-    let sessions = Sessions {
-        store: store.clone(),
-        embedded: Embedded::new(planner.clone()),
-        planner,
-        feed: feed.clone(),
-        jobs: jobs.clone(),
-        clock,
-        modules: modules.subscribe(),
+    let open_pipeline = {
+        let (store, planner, feed) = (store.clone(), planner.clone(), feed.clone());
+        let (modules, clock, failures) = (modules.clone(), clock.clone(), failures.clone());
+        move || Pipeline::open(store, planner, feed, modules, clock, failures)
     };
-    let status = Arc::new(StatusSource {
-        store: store.clone(),
-        feed: feed.clone(),
-        modules: modules.clone(),
+    let loop_thread = start_loop(open_pipeline, queue).await?;
+    Ok(Opened {
+        store,
+        feed,
+        planner,
+        modules,
         failures,
+        clock,
+        jobs,
+        loop_thread,
+    })
+}
+
+/// Reads beside the loop have a limit of memory of their own; the loop's have none, because it must go on.
+fn sessions(opened: &Opened) -> Result<Sessions> {
+    Ok(Sessions {
+        store: opened.store.clone(),
+        embedded: Embedded::new(opened.planner.clone()),
+        planner: Planner::with_memory_max(QUERY_BYTES_MAX)?,
+        feed: opened.feed.clone(),
+        jobs: opened.jobs.clone(),
+        clock: opened.clock.clone(),
+        modules: opened.modules.subscribe(),
+    })
+}
+
+fn status_source(config: &Config, opened: &Opened, started: Instant) -> Arc<StatusSource> {
+    Arc::new(StatusSource {
+        store: opened.store.clone(),
+        feed: opened.feed.clone(),
+        modules: opened.modules.clone(),
+        failures: opened.failures.clone(),
         data_dir: config.data.clone(),
         modules_dir: config.modules.clone(),
         started,
-    });
-    let (commands, received) = mpsc::channel(COMMANDS_MAX);
-    let answering = tokio::spawn(gateway::run(received, sessions, status));
-
-    ready(server.address());
-    let stopping = {
-        let feed = feed.clone();
-        async move {
-            stop.await;
-            feed.drain();
-        }
-    };
-    let served = server
-        .run(feed, modules.subscribe(), commands, stopping, GRACE)
-        .await;
-    watching.abort();
-    drop(jobs);
-    // The gateway ends with the server's senders, the loop with the gateway's and the watcher's.
-    let _ = tokio::time::timeout(GRACE, answering).await;
-    let joined = tokio::task::spawn_blocking(move || loop_thread.join()).await;
-    match joined {
-        Ok(Ok(())) => served,
-        _ => Err(Error::internal("the loop stopped with a panic")),
-    }
+    })
 }
 
 async fn open_store(config: &Config) -> Result<Store> {

@@ -5,15 +5,7 @@ use arrow::array::*;
 use arrow_row::{RowConverter, SortField};
 use proptest::prelude::*;
 
-fn some_batch(
-    values: &[(
-        Option<i64>,
-        Option<f64>,
-        Option<String>,
-        Option<Vec<u8>>,
-        Option<bool>,
-    )],
-) -> RecordBatch {
+fn some_batch(values: &[Value]) -> RecordBatch {
     let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(values.iter().map(|v| {
         v.3.as_ref().map(|b| {
             b.iter()
