@@ -1,5 +1,8 @@
 //! The whole program from outside: the real binary, real clients, kill -9.
 
+// In a test an unwrap that fails is the failure.
+#![allow(clippy::unwrap_used)]
+
 mod crash;
 mod program;
 mod python;

@@ -269,10 +269,9 @@ fn with_readers(root: RelationId, relations: &Relations) -> Vec<Arc<Relation>> {
                 visit(reader.id, relations, done);
             }
         }
-        if let Some(view) = relations.get(id).filter(|relation| relation.as_view().is_some()) {
-            if !done.iter().any(|known| known.id == id) {
-                done.push(view.clone());
-            }
+        let view = relations.get(id).filter(|relation| relation.as_view().is_some());
+        if let Some(view) = view.filter(|view| !done.iter().any(|known| known.id == view.id)) {
+            done.push(view.clone());
         }
     }
     let mut readers_first = Vec::new();
