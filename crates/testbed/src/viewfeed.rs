@@ -4,14 +4,25 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
+
+/// How long a log line may take.
+const LOG_WAIT: Duration = Duration::from_secs(60);
+
+/// What a server has logged, and a bell that rings at each line.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
 
 /// A running server. Killed when dropped; its folders belong to whoever made them.
 pub struct Viewfeed {
     child: Child,
     address: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<Log>,
 }
 
 impl Viewfeed {
@@ -47,7 +58,7 @@ impl Viewfeed {
             .spawn()
             .expect("the program exists and can be started");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(Log::default());
         let mut server = Self {
             child,
             address,
@@ -68,7 +79,20 @@ impl Viewfeed {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().expect("no reader panics").join("\n")
+        self.log.lines.lock().expect("no reader panics").join("\n")
+    }
+
+    /// Returns when it has logged so many lines with `text`.
+    ///
+    /// # Panics
+    /// If it has not after a minute; the message holds its log.
+    pub fn wait_for_log(&self, text: &str, times: usize) {
+        let lines = self.log.lines.lock().expect("no reader panics");
+        let missing =
+            |lines: &mut Vec<String>| lines.iter().filter(|line| line.contains(text)).count() < times;
+        let waited = self.log.grown.wait_timeout_while(lines, LOG_WAIT, missing);
+        let (lines, waited) = waited.expect("no reader panics");
+        assert!(!waited.timed_out(), "no {text:?} in:\n{}", lines.join("\n"));
     }
 
     /// The process id.
@@ -105,7 +129,7 @@ impl Drop for Viewfeed {
 }
 
 /// Reads the log until the server is ready (true) or has stopped; goes on reading behind.
-fn wait_until_ready(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> bool {
+fn wait_until_ready(stderr: ChildStderr, log: Arc<Log>) -> bool {
     let (sender, receiver) = std::sync::mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -113,7 +137,8 @@ fn wait_until_ready(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> bool {
                 // Nobody waits any more after the first time.
                 let _ = sender.send(());
             }
-            log.lock().expect("no reader panics").push(line);
+            log.lines.lock().expect("no reader panics").push(line);
+            log.grown.notify_all();
         }
     });
     receiver.recv().is_ok()

@@ -164,11 +164,15 @@ impl ModuleWatcher {
     }
 
     fn publish(&self, name: &str, outcome: Result<Arc<Module>, Vec<Diagnostic>>) {
-        let now = self.clock.now();
-        let old = self.modules.borrow().clone();
-        let state = match outcome {
+        let changed_at = self.clock.now();
+        match outcome {
             Ok(module) => {
-                tracing::info!(module = name, rpcs = module.rpcs.len(), "module is live");
+                let state = ModuleState {
+                    live: Some(module.clone()),
+                    refused: Vec::new(),
+                    changed_at,
+                };
+                self.replace(name, Some(state));
                 for diagnostic in module
                     .diagnostics
                     .iter()
@@ -176,34 +180,34 @@ impl ModuleWatcher {
                 {
                     tracing::warn!(module = name, "{diagnostic}");
                 }
-                ModuleState {
-                    live: Some(module),
-                    refused: Vec::new(),
-                    changed_at: now,
-                }
+                tracing::info!(module = name, rpcs = module.rpcs.len(), "module is live");
             }
             Err(refused) => {
-                let live = old.states.get(name).and_then(|state| state.live.clone());
+                let live = self
+                    .modules
+                    .borrow()
+                    .states
+                    .get(name)
+                    .and_then(|state| state.live.clone());
+                let still_live = live.is_some();
+                self.replace(
+                    name,
+                    Some(ModuleState {
+                        live,
+                        refused: refused.clone(),
+                        changed_at,
+                    }),
+                );
                 for diagnostic in &refused {
-                    tracing::error!(
-                        module = name,
-                        still_live = live.is_some(),
-                        "refused: {diagnostic}"
-                    );
-                }
-                ModuleState {
-                    live,
-                    refused,
-                    changed_at: now,
+                    tracing::error!(module = name, still_live, "refused: {diagnostic}");
                 }
             }
-        };
-        self.replace(name, Some(state));
+        }
     }
 
     fn remove(&self, name: &str) {
-        tracing::info!(module = name, "module is gone; its tables, views and rows stay");
         self.replace(name, None);
+        tracing::info!(module = name, "module is gone; its tables, views and rows stay");
     }
 
     fn replace(&self, name: &str, state: Option<ModuleState>) {

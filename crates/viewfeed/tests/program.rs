@@ -15,19 +15,6 @@ fn message(sender: &str, channel: &str, text: &str) -> String {
         .to_string()
 }
 
-/// Waits, woken by nothing but the log growing, until the server has logged `text`.
-fn wait_for_log(server: &Viewfeed, text: &str) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !server.log().contains(text) {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "no {text:?} in:\n{}",
-            server.log()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn the_plain_seed_proto_is_a_live_chat_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,25 +167,15 @@ fn a_module_is_edited_while_it_runs_and_a_bad_edit_is_refused_whole() {
         "CREATE MATERIALIZED VIEW loud AS SELECT upper('a') AS a, count(*) AS n FROM message;",
     )
     .unwrap();
-    wait_for_log(&server, "module is live");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !tool(&server, "sql", &["SELECT n FROM chat.loud"])
-        .status
-        .success()
-    {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the new view did not come:\n{}",
-            server.log()
-        );
-    }
+    server.wait_for_log("module is live", 3);
+    sql(&server, "SELECT n FROM chat.loud");
 
     fs::write(
         module.join("chat.proto"),
         "syntax = \"proto3\";\npackage chat.v1;\nmessage Broken { strin x = 1; }\n",
     )
     .unwrap();
-    wait_for_log(&server, "refused: chat.proto:3");
+    server.wait_for_log("refused: chat.proto:3", 1);
     let status = text(&tool(&server, "status", &[]));
     assert!(
         status.contains("\"refused\"") && status.contains("chat.proto:3"),
@@ -212,7 +189,7 @@ fn a_module_is_edited_while_it_runs_and_a_bad_edit_is_refused_whole() {
     call(&server, &[SEND, &message("ann", "general", "still here")]);
     assert_eq!(other.next().unwrap()["message"], "still here");
     fs::remove_dir_all(&module).unwrap();
-    wait_for_log(&server, "module is gone");
+    server.wait_for_log("module is gone", 1);
     assert!(!text(&tool(&server, "call", &[])).contains("chat.v1.ChatService"));
     call(&server, &[SEND, &message("ann", "general", "and here")]);
     assert_eq!(other.next().unwrap()["message"], "and here");

@@ -92,7 +92,7 @@ impl Pipeline {
                     .map_err(refused)?;
                 }
             }
-            self.follow_tables(&before, &[], epoch).map_err(refused)?;
+            self.follow_tables(&before, epoch).map_err(refused)?;
         }
         Ok(())
     }

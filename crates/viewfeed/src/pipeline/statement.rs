@@ -55,7 +55,10 @@ impl Pipeline {
                 return Err(not_in_transaction(parsed));
             };
             answers.push(self.exclusive_statement(statement, parsed, search_schema, epoch, &mut changes)?);
-            epoch.pending.extend(changes[before..].iter().cloned());
+            // Dropping a table takes back the changes it had in this transaction.
+            epoch
+                .pending
+                .extend(changes[before.min(changes.len())..].iter().cloned());
         }
         epoch.push_transaction(changes);
         Ok(answers)
@@ -109,7 +112,7 @@ impl Pipeline {
                     touched: &mut touched,
                 };
                 let outcome = self.embedded.execute(statement, &mut context)?;
-                self.follow_tables(&relations, changes, epoch)?;
+                self.follow_tables(&relations, epoch)?;
                 Ok(StatementAnswer::Wrote(outcome))
             }
             _ => Err(not_in_transaction(parsed)),

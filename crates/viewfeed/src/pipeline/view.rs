@@ -127,12 +127,7 @@ impl Pipeline {
 
     /// After a statement changed tables: refuses what would leave a module without its relation, and builds the views over
     /// a table with other columns anew. `relations` is what was before.
-    pub(super) fn follow_tables(
-        &mut self,
-        relations: &Arc<Relations>,
-        changes: &[Delta],
-        epoch: &mut OpenEpoch,
-    ) -> Result<()> {
+    pub(super) fn follow_tables(&mut self, relations: &Arc<Relations>, epoch: &mut OpenEpoch) -> Result<()> {
         if Arc::ptr_eq(relations, &epoch.relations) {
             return Ok(());
         }
@@ -140,12 +135,6 @@ impl Pipeline {
             match epoch.relations.get(old.id) {
                 None => self.refuse_if_bound(old)?,
                 Some(new) if new.schema_version != old.schema_version => {
-                    if changes.iter().any(|delta| delta.relation == old.id) {
-                        let message =
-                            format!("table \"{}\" was written earlier in this transaction", old.name);
-                        return Err(Error::new(ErrorKind::Precondition, "ALTER_AFTER_WRITE", message)
-                            .hint("alter the table in a transaction of its own"));
-                    }
                     epoch.txn.seal();
                     self.rebuild(None, old.id, epoch)?;
                 }
