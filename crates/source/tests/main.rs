@@ -5,6 +5,7 @@
 
 mod alter;
 mod atomicity;
+mod column_types;
 mod conflict;
 mod constraints;
 mod database;
@@ -13,5 +14,4 @@ mod insert;
 mod model;
 mod rows;
 mod speed;
-mod types;
 mod update;

@@ -6,9 +6,7 @@ use datafusion::sql::sqlparser::ast;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_catalog::Binding;
-use viewfeed_change::{
-    Batch, Delta, Error, ErrorKind, Relation, RelationId, RelationKind, Relations, Result, View,
-};
+use viewfeed_change::{Batch, Error, ErrorKind, Relation, RelationId, RelationKind, Relations, Result, View};
 use viewfeed_source::embedded::relation_name;
 use viewfeed_store::arrange;
 
