@@ -6,7 +6,9 @@ use super::compare::{different, stored, weights};
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 use viewfeed_change::row::conform;
@@ -129,6 +131,7 @@ impl World {
         if let Some((store, engine)) = self.open.take() {
             drop(engine);
             drop(store);
+            wait_until_closed(&self.dir.path().join("kv/db"));
         }
         let options = Options {
             durability: Durability::Relaxed { interval_ms: 60_000 },
@@ -331,6 +334,14 @@ impl World {
             schema_versions: self.relations.iter().map(|relation| (relation.id, 1)).collect(),
         }
     }
+}
+
+/// The threads of the checkpoint database let go of its file a moment after the store is dropped; opening it again
+/// before fails. Locking the file waits for them.
+fn wait_until_closed(file: &Path) {
+    let file = File::open(file).expect("an opened store has a database file");
+    file.lock().expect("a file can be locked");
+    file.unlock().expect("a locked file can be unlocked");
 }
 
 fn unanswerable(error: Error) -> Failure {
