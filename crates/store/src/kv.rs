@@ -5,6 +5,7 @@
 
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use viewfeed_change::{Error, ErrorKind, Result};
@@ -27,8 +28,10 @@ pub struct SledKv {
 }
 
 impl SledKv {
-    /// Opens or creates the database in `dir`.
+    /// Opens or creates the database in `dir`, which no other process may have open. If this process has just dropped
+    /// it, waits until it is closed.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self> {
+        wait_until_closed(dir)?;
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
@@ -76,6 +79,18 @@ impl Kv for SledKv {
     fn flush(&self) -> Result<()> {
         self.database.flush().map_err(sled_error)?;
         Ok(())
+    }
+}
+
+/// sled's own threads let go of its file a moment after a database is dropped; until then, opening it again fails.
+fn wait_until_closed(dir: &Path) -> Result<()> {
+    match File::open(dir.join("db")) {
+        Ok(file) => {
+            file.lock()?;
+            Ok(file.unlock()?)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::from(error)),
     }
 }
 
