@@ -357,8 +357,7 @@ fn proto2_messages_have_their_presence() {
 }
 
 #[test]
-#[ignore = "a measurement: run with --release -- --ignored --nocapture"]
-fn encoding_speed() {
+fn many_rows_are_one_message_each() {
     let module = compiled(&files(
         "m",
         &[(
@@ -367,7 +366,7 @@ fn encoding_speed() {
         )],
     ));
     let descriptor = module.pool.get_message_by_name("m.A").unwrap();
-    let count = 1_000_000;
+    let count = 100_000;
     let text = |prefix: &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(
             (0..count).map(|n| format!("{prefix}{n}")),
@@ -380,11 +379,6 @@ fn encoding_speed() {
         ("text", text("hello, world, this is ")),
     ]);
     let encoder = RowEncoder::new(&rows.schema(), &descriptor).unwrap();
-    let started = std::time::Instant::now();
     let encoded = encoder.encode(&rows).unwrap();
-    println!(
-        "{:.0} rows/s",
-        encoded.len() as f64 / started.elapsed().as_secs_f64()
-    );
     assert_eq!(encoded.len() as i64, count);
 }

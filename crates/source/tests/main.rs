@@ -13,5 +13,4 @@ mod definition;
 mod insert;
 mod model;
 mod rows;
-mod speed;
 mod update;
