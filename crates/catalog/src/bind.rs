@@ -6,7 +6,7 @@ mod mutate;
 mod query;
 mod subscribe;
 
-use crate::binding::Binding;
+use crate::binding::{Binding, Select};
 use crate::codec::Mismatch;
 use crate::declare::{Declared, Origin, What};
 use crate::diagnostic::{Diagnostic, Severity, has_error, tidy};
@@ -19,13 +19,18 @@ use std::sync::Arc;
 use viewfeed_change::{Error, Relation, Relations};
 
 /// Binds every rpc of a module.
-pub(crate) fn bind(module: &CompiledModule, relations: &Relations) -> Result<Module, Vec<Diagnostic>> {
+pub(crate) fn bind(
+    module: &CompiledModule,
+    relations: &Relations,
+    plans: &dyn Fn(&Select) -> viewfeed_change::Result<()>,
+) -> Result<Module, Vec<Diagnostic>> {
     let mut diagnostics = module.diagnostics.clone();
     let (mut rpcs, mut origins) = (Vec::new(), BTreeMap::new());
     for declared in &module.declared {
         let mut binder = Binder {
             scope: &module.scope,
             relations,
+            plans,
             declared,
             diagnostics: Vec::new(),
         };
@@ -60,6 +65,7 @@ pub(crate) fn bind(module: &CompiledModule, relations: &Relations) -> Result<Mod
 struct Binder<'a> {
     scope: &'a Scope,
     relations: &'a Relations,
+    plans: &'a dyn Fn(&Select) -> viewfeed_change::Result<()>,
     declared: &'a Declared,
     diagnostics: Vec<Diagnostic>,
 }

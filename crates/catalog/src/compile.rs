@@ -9,7 +9,7 @@ use crate::diagnostic::{Place, has_error, tidy};
 use crate::infer::{InferredTable, infer};
 use crate::options;
 use crate::scope::Scope;
-use crate::{Diagnostic, Module, bind, evolve, sidecar, sql};
+use crate::{Diagnostic, Module, Select, bind, evolve, sidecar, sql};
 use folder::Folder;
 use prost_reflect::DescriptorPool;
 use std::collections::BTreeSet;
@@ -121,9 +121,14 @@ impl CompiledModule {
         evolve::evolve(&self.scope, inferred, existing, wanted)
     }
 
-    /// Binds every rpc to relations, which must hold the module's tables and views by now.
-    pub fn bind(&self, relations: &Relations) -> Result<Module, Vec<Diagnostic>> {
-        bind::bind(self, relations)
+    /// Binds every rpc to relations, which must hold the module's tables and views by now. `plans` says of a SELECT
+    /// whether it can be planned over them, and if not, why: a query that cannot refuses the module.
+    pub fn bind(
+        &self,
+        relations: &Relations,
+        plans: &dyn Fn(&Select) -> viewfeed_change::Result<()>,
+    ) -> Result<Module, Vec<Diagnostic>> {
+        bind::bind(self, relations, plans)
     }
 }
 

@@ -101,13 +101,13 @@ pub(crate) fn bound(files: &ModuleFiles, views: &[Relation]) -> Module {
     let module = compiled(files);
     let relations = relations(&module, views);
     module
-        .bind(&relations)
+        .bind(&relations, &|_| Ok(()))
         .unwrap_or_else(|diagnostics| panic!("{}", lines(&diagnostics)))
 }
 
 pub(crate) fn unbindable(files: &ModuleFiles, views: &[Relation]) -> String {
     let module = compiled(files);
-    match module.bind(&relations(&module, views)) {
+    match module.bind(&relations(&module, views), &|_| Ok(())) {
         Err(diagnostics) => lines(&diagnostics),
         Ok(module) => panic!("bound:\n{}", module.report()),
     }

@@ -170,11 +170,13 @@ impl std::error::Error for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        let full = error.kind() == std::io::ErrorKind::StorageFull;
-        let made = if full {
-            Self::new(ErrorKind::Exhausted, "DISK_FULL", "the disk is full").hint("free space, then retry")
-        } else {
-            Self::new(ErrorKind::Unavailable, "IO", "reading or writing a file failed")
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let made = match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => {
+                Self::new(ErrorKind::Exhausted, "DISK_FULL", "the disk takes no more")
+                    .hint("free space or raise the quota, then retry")
+            }
+            _ => Self::new(ErrorKind::Unavailable, "IO", "reading or writing a file failed"),
         };
         made.because(error)
     }

@@ -156,6 +156,11 @@ impl Engine {
         self.now = now;
     }
 
+    /// Whether any view changes as time passes: then `step` must be called about every second, also without deltas.
+    pub fn follows_clock(&self) -> bool {
+        !self.schedule.clocked.is_empty()
+    }
+
     /// One step: changes of tables to changes of views. Never fails as a whole: a view that fails is rolled back and
     /// left behind with the views over it, the others go on.
     pub fn step(&mut self, input: &StepInput, relations: &Arc<Relations>, txn: &mut Txn) -> StepOutput {

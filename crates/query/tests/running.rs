@@ -24,6 +24,13 @@ fn joins_and_aggregates_work() {
 }
 
 #[test]
+fn a_filter_above_an_outer_join_of_a_table_with_itself_keeps_its_rows() {
+    let sql = "SELECT b.id FROM message s JOIN message a ON s.chat_id = a.id \
+        FULL JOIN message b ON s.author = b.author WHERE s.chat_id IS NULL AND b.chat_id >= 20 ORDER BY b.id";
+    assert_eq!(run(sql), ["id", "4", "5"]);
+}
+
+#[test]
 fn nested_fields_are_read_both_ways() {
     let want = ["name | message", "general | hi", "general | ho"];
     assert_eq!(

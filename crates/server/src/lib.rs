@@ -17,6 +17,7 @@ mod frames;
 mod generic;
 mod health;
 mod message;
+mod origins;
 mod reflection;
 mod route;
 mod serve;
@@ -24,4 +25,5 @@ mod status;
 mod web;
 
 pub use command::{Command, Executed, Failure, Gateway, Reply, Selected, SessionRequest, Written};
+pub use origins::Origins;
 pub use serve::{Server, ServerOptions};

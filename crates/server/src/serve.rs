@@ -1,5 +1,6 @@
 //! The port: from an address to a running server, and its graceful end.
 
+use crate::Origins;
 use crate::context::{Context, drained};
 use crate::dynamic::EncodedFrames;
 use crate::{Gateway, web};
@@ -37,6 +38,8 @@ pub struct ServerOptions {
     pub heartbeat: Duration,
     /// Rows a client stream may send in one atomic transaction.
     pub stream_rows_max: usize,
+    /// Which web pages may call.
+    pub origins: Origins,
     /// The SQL type of a column, for people; the program knows it from its SQL dialect.
     pub sql_type: fn(&Column) -> String,
 }

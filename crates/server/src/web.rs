@@ -1,5 +1,6 @@
 //! Everything that is HTTP and not yet gRPC: pages for people and probes, CORS, and gRPC-Web translated to gRPC.
 
+use crate::Origins;
 use crate::context::Context;
 use crate::{deadline, route};
 use axum::Router;
@@ -14,27 +15,28 @@ use std::time::Duration;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, ServiceExt};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
 /// How long a browser may remember the answer to a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The whole surface.
 pub(crate) fn router(context: Arc<Context>) -> Router {
+    let cors = cors(&context.options.origins);
     Router::new()
         .route("/", get(welcome))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .fallback_service(grpc_or_nothing(context.clone()))
         .with_state(context)
-        .layer(cors())
+        .layer(cors)
 }
 
-/// Any page may call, with any metadata: who may see what is not decided by the page's origin, and no cookie is involved.
-fn cors() -> CorsLayer {
+/// Pages of the origins allowed may call, with any metadata; no cookie is involved.
+fn cors(origins: &Origins) -> CorsLayer {
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
     CorsLayer::new()
-        .allow_origin(AllowOrigin::any())
+        .allow_origin(origins.allow())
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed)

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use viewfeed_server::Origins;
 
 pub(crate) struct Answer {
     status: u16,
@@ -161,12 +162,15 @@ async fn a_browser_may_stream_to_the_server_in_one_body() {
 #[tokio::test]
 async fn a_preflight_is_allowed() {
     let world = World::start().await;
-    let head = "OPTIONS /chat.v1.Chat/Send HTTP/1.1\r\norigin: https://app.example\r\n\
+    let head = "OPTIONS /chat.v1.Chat/Send HTTP/1.1\r\norigin: http://localhost:8080\r\n\
                 access-control-request-method: POST\r\n\
                 access-control-request-headers: content-type,x-grpc-web,x-user-agent,grpc-timeout,authorization,viewfeed-tag";
     let answer = http(&world, head, b"").await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    assert_eq!(
+        answer.headers["access-control-allow-origin"],
+        "http://localhost:8080"
+    );
     assert!(answer.headers["access-control-allow-methods"].contains("POST"));
     let allowed = &answer.headers["access-control-allow-headers"];
     for header in [
@@ -182,10 +186,37 @@ async fn a_preflight_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_page_from_elsewhere_may_not_call_unless_it_is_listed() {
+    let world = World::start().await;
+    for origin in ["https://evil.example", "http://localhost.evil.example", "null"] {
+        let head = format!(
+            "OPTIONS /chat.v1.Chat/Send HTTP/1.1\r\norigin: {origin}\r\naccess-control-request-method: POST"
+        );
+        let answer = http(&world, &head, b"").await;
+        assert!(
+            !answer.headers.contains_key("access-control-allow-origin"),
+            "{origin}"
+        );
+    }
+    let listed: Origins = "https://app.example, http://10.0.0.7:8080".parse().unwrap();
+    assert_eq!(
+        listed,
+        Origins::Listed(vec![
+            "https://app.example".parse().unwrap(),
+            "http://10.0.0.7:8080".parse().unwrap()
+        ])
+    );
+    for wrong in ["", "app.example", "https://app.example/path"] {
+        let error = wrong.parse::<Origins>().unwrap_err().to_string();
+        assert!(error.contains("is not an origin"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_may_read_the_status_of_its_call() {
     let world = World::start().await;
     let head =
-        "POST /no.Such/Rpc HTTP/1.1\r\ncontent-type: application/grpc-web\r\norigin: https://app.example";
+        "POST /no.Such/Rpc HTTP/1.1\r\ncontent-type: application/grpc-web\r\norigin: http://localhost:8080";
     let answer = http(&world, head, &framed(b"")).await;
     assert_eq!(answer.headers["grpc-status"], "12");
     let exposed = &answer.headers["access-control-expose-headers"];

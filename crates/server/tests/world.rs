@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 use viewfeed_catalog::{CompiledModule, ModuleFiles, ModuleState, Modules, compile};
 use viewfeed_change::{Relations, Result};
 use viewfeed_feed::{Feed, FeedOptions};
-use viewfeed_server::{Server, ServerOptions};
+use viewfeed_server::{Origins, Server, ServerOptions};
 use viewfeed_store::{Options, Store};
 
 /// Writes with every shape, reads, feeds.
@@ -165,6 +165,7 @@ pub(crate) fn options(listen: &str) -> ServerOptions {
         message_bytes_max: MESSAGE_BYTES_MAX,
         heartbeat: Duration::from_secs(15),
         stream_rows_max: STREAM_ROWS_MAX,
+        origins: Origins::Local,
         sql_type: |column| column.data_type.to_string().to_lowercase(),
     }
 }
@@ -179,7 +180,7 @@ fn compiled(name: &str, proto: &str) -> CompiledModule {
 }
 
 fn with(modules: &Modules, module: &CompiledModule, relations: &Relations) -> Modules {
-    let live = Some(Arc::new(module.bind(relations).unwrap()));
+    let live = Some(Arc::new(module.bind(relations, &|_| Ok(())).unwrap()));
     let state = ModuleState {
         live,
         refused: Vec::new(),

@@ -39,8 +39,24 @@ impl Viewfeed {
     /// # Errors
     /// The log, if the server stopped before it was ready.
     pub fn try_start(program: impl AsRef<Path>, dir: &Path, more: &[&str]) -> Result<Self, String> {
+        Self::run(Command::new(program.as_ref()), dir, more)
+    }
+
+    /// Like [`Viewfeed::start`], but no file may grow past `bytes`: a write beyond fails, as on a full disk.
+    ///
+    /// # Panics
+    /// If it stops instead; the message holds its log.
+    pub fn start_with_file_limit(program: impl AsRef<Path>, dir: &Path, bytes: u64) -> Self {
+        // Ignored, the signal becomes an error of the write. POSIX counts in blocks of 512 bytes.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).arg(program.as_ref());
+        Self::run(shell, dir, &[]).unwrap_or_else(|log| panic!("viewfeed did not start:\n{log}"))
+    }
+
+    fn run(mut command: Command, dir: &Path, more: &[&str]) -> Result<Self, String> {
         let address = free_address();
-        let mut child = Command::new(program.as_ref())
+        let mut child = command
             .arg("serve")
             .args(["--listen", &address.to_string()])
             .args([

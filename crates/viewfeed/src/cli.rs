@@ -60,6 +60,10 @@ pub(crate) struct Serve {
     /// The largest request message, in KiB [default: 4096].
     #[arg(long, env = "VIEWFEED_MESSAGE_KIB", value_name = "KIB")]
     pub(crate) message_kib: Option<usize>,
+    /// Web pages that may call: `local` for those of this machine, `*` for all, or a list such as https://app.example
+    /// [default: local].
+    #[arg(long, env = "VIEWFEED_ORIGINS", value_name = "LIST")]
+    pub(crate) origins: Option<String>,
     /// `text` or `json` [default: text].
     #[arg(long, env = "VIEWFEED_LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use viewfeed_change::{Error, Result};
+use viewfeed_server::Origins;
 use viewfeed_store::{Durability, Options, Retention};
 
 const DEFAULT_CONFIG: &str = "viewfeed.toml";
@@ -19,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) store: Options,
     pub(crate) message_bytes_max: usize,
+    pub(crate) origins: Origins,
     pub(crate) json_logs: bool,
 }
 
@@ -34,6 +36,7 @@ struct File {
     retain_minutes: Option<u64>,
     cache_mib: Option<u64>,
     message_kib: Option<usize>,
+    origins: Option<String>,
     log_format: Option<String>,
 }
 
@@ -68,6 +71,10 @@ impl Config {
                 ..Options::default()
             },
             message_bytes_max: flags.message_kib.or(file.message_kib).unwrap_or(4096) << 10,
+            origins: flags
+                .origins
+                .or(file.origins)
+                .map_or(Ok(Origins::Local), |text| text.parse())?,
             json_logs: match log_format.as_str() {
                 "text" => false,
                 "json" => true,

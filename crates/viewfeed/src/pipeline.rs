@@ -13,6 +13,7 @@ mod job;
 mod module;
 mod recover;
 mod rehearsal;
+mod served;
 mod statement;
 mod transaction;
 mod view;
@@ -46,6 +47,8 @@ pub(crate) struct Pipeline {
     pub(crate) modules: watch::Sender<Arc<Modules>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) failures: Failures,
+    /// Whether the loop must be told every second that time has passed.
+    pub(crate) follows_clock: watch::Sender<bool>,
     pub(crate) relations: Arc<Relations>,
     /// When each relation was last changed, since the program started: what optimistic sessions are checked against.
     pub(crate) last_changed: BTreeMap<RelationId, Epoch>,
@@ -60,6 +63,7 @@ impl Pipeline {
         modules: watch::Sender<Arc<Modules>>,
         clock: Arc<dyn Clock>,
         failures: Failures,
+        follows_clock: watch::Sender<bool>,
     ) -> Result<Self> {
         let relations = feed.relations();
         let mut txn = store.begin()?;
@@ -73,6 +77,7 @@ impl Pipeline {
             modules,
             clock,
             failures,
+            follows_clock,
             relations,
             last_changed: BTreeMap::new(),
         };
@@ -83,6 +88,7 @@ impl Pipeline {
             pipeline.commit_changes(epoch)?;
         }
         pipeline.failures.refresh(&pipeline.engine, &pipeline.relations);
+        pipeline.watch_clock();
         Ok(pipeline)
     }
 
@@ -111,12 +117,13 @@ impl Pipeline {
         }
         self.step(&mut epoch);
         self.commit(epoch);
+        self.watch_clock();
         Ok(())
     }
 
     /// Brings the views up to the table changes applied so far.
     fn step(&mut self, epoch: &mut OpenEpoch) {
-        if epoch.pending.is_empty() {
+        if epoch.pending.is_empty() && !epoch.has_ticked {
             return;
         }
         let input = StepInput {
@@ -176,6 +183,13 @@ impl Pipeline {
             version,
             commit_time: record.commit_time,
         })
+    }
+
+    /// Says whether time must be told.
+    fn watch_clock(&self) {
+        let follows = self.engine.follows_clock();
+        self.follows_clock
+            .send_if_modified(|told| std::mem::replace(told, follows) != follows);
     }
 
     /// Forgets what a discarded transaction did to the engine.

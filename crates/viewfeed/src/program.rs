@@ -24,6 +24,8 @@ use viewfeed_store::Store;
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a quiet feed says PROGRESS.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How far views over `now()` stand behind the clock.
+const TICK: Duration = Duration::from_secs(1);
 /// Commands of the server that may wait for the gateway.
 const COMMANDS_MAX: usize = 1024;
 /// Memory of all ad-hoc queries together, for sorts, joins and aggregates.
@@ -38,6 +40,7 @@ struct Opened {
     planner: Planner,
     modules: watch::Sender<Arc<Modules>>,
     failures: Failures,
+    follows_clock: watch::Sender<bool>,
     clock: Arc<dyn Clock>,
     jobs: mpsc::Sender<Job>,
     loop_thread: thread::JoinHandle<()>,
@@ -56,6 +59,7 @@ pub(crate) async fn serve(
         message_bytes_max: config.message_bytes_max,
         heartbeat: HEARTBEAT,
         stream_rows_max: STREAM_ROWS_MAX,
+        origins: config.origins.clone(),
         sql_type,
     })
     .await?;
@@ -68,6 +72,7 @@ pub(crate) async fn serve(
     )?;
     watcher.sync().await?;
     let watching = tokio::spawn(watcher.run());
+    let ticking = tokio::spawn(tick(opened.follows_clock.subscribe(), opened.jobs.clone()));
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let status = status_source(&config, &opened, started);
     let answering = tokio::spawn(gateway::run(received, sessions(&opened)?, status));
@@ -82,6 +87,7 @@ pub(crate) async fn serve(
         .run(opened.feed, opened.modules.subscribe(), commands, stopping, GRACE)
         .await;
     watching.abort();
+    ticking.abort();
     drop(opened.jobs);
     // The gateway ends with the server's senders, the loop with the gateway's and the watcher's.
     let _ = tokio::time::timeout(GRACE, answering).await;
@@ -98,11 +104,13 @@ async fn open(config: &Config) -> Result<Opened> {
     let planner = Planner::new()?;
     let (modules, _) = watch::channel(Arc::new(Modules::default()));
     let failures = Failures::default();
+    let (follows_clock, _) = watch::channel(false);
     let (jobs, queue) = pipeline::queue();
     let open_pipeline = {
         let (store, planner, feed) = (store.clone(), planner.clone(), feed.clone());
         let (modules, clock, failures) = (modules.clone(), clock.clone(), failures.clone());
-        move || Pipeline::open(store, planner, feed, modules, clock, failures)
+        let follows_clock = follows_clock.clone();
+        move || Pipeline::open(store, planner, feed, modules, clock, failures, follows_clock)
     };
     let loop_thread = start_loop(open_pipeline, queue).await?;
     Ok(Opened {
@@ -111,10 +119,23 @@ async fn open(config: &Config) -> Result<Opened> {
         planner,
         modules,
         failures,
+        follows_clock,
         clock,
         jobs,
         loop_thread,
     })
+}
+
+/// Tells the loop that time passes, as long as a view follows the clock.
+async fn tick(mut follows_clock: watch::Receiver<bool>, jobs: mpsc::Sender<Job>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while follows_clock.wait_for(|follows| *follows).await.is_ok() {
+        ticks.tick().await;
+        if jobs.send(Job::Tick).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Reads beside the loop have a limit of memory of their own; the loop's have none, because it must go on.

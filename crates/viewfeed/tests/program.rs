@@ -348,6 +348,94 @@ fn wrong_requests_say_what_to_do_and_the_server_goes_on() {
 }
 
 #[test]
+fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // The kernel lets no file of the server grow past this: to the program it is a disk that takes no more.
+    let server = Viewfeed::start_with_file_limit(PROGRAM, dir.path(), 2 << 20);
+    sql(
+        &server,
+        "CREATE TABLE t (id INT PRIMARY KEY, x TEXT); CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t",
+    );
+    let mut rows = 0;
+    let refused = loop {
+        let insert = format!("INSERT INTO t VALUES ({rows}, '{}')", "x".repeat(200_000));
+        let output = tool(&server, "sql", &[&insert]);
+        if !output.status.success() {
+            break text(&output);
+        }
+        rows += 1;
+        assert!(rows < 100, "2 MiB took 100 rows of 200 kB");
+    };
+    assert!(refused.contains("the disk takes no more"), "{refused}");
+    assert_eq!(sql(&server, "SELECT n FROM v"), [json!({"n": rows})]);
+    assert_eq!(sql(&server, "SELECT count(*) AS n FROM t"), [json!({"n": rows})]);
+    server.kill();
+    let server = start(dir.path());
+    assert_eq!(sql(&server, "SELECT n FROM v"), [json!({"n": rows})]);
+    sql(&server, "INSERT INTO t VALUES (-1, 'there is room again')");
+    assert_eq!(sql(&server, "SELECT n FROM v"), [json!({"n": rows + 1})]);
+}
+
+#[test]
+fn a_view_over_the_time_moves_while_nothing_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    sql(
+        &server,
+        "CREATE TABLE event (id INT PRIMARY KEY, at TIMESTAMPTZ);
+         CREATE MATERIALIZED VIEW due AS SELECT id FROM event WHERE at <= now();
+         INSERT INTO event VALUES (1, now() + interval '2 seconds')",
+    );
+    let mut tail = Running::start(&server, "tail", &["due"]);
+    assert_eq!(tail.next_of("DELTA")["rows"], json!([[1]]));
+}
+
+/// A module with one query.
+fn query_module(sql: &str) -> String {
+    format!(
+        r#"syntax = "proto3";
+package big.v1;
+import "viewfeed/v1/options.proto";
+service BigService {{
+  rpc List(ListRequest) returns (ListResponse) {{
+    option (viewfeed.v1.rpc) = {{ query: {{ sql: "{sql}" }} }};
+  }}
+}}
+message ListRequest {{ int64 above = 1; }}
+message ListResponse {{ repeated Row rows = 1; }}
+message Row {{ int64 id = 1; }}
+"#
+    )
+}
+
+#[test]
+fn a_query_is_tried_when_its_module_comes_and_keeps_what_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    sql(
+        &server,
+        "CREATE TABLE t (id BIGINT PRIMARY KEY); INSERT INTO t VALUES (1), (7);
+         CREATE MATERIALIZED VIEW big AS SELECT id FROM t WHERE id > 5",
+    );
+    let module = dir.path().join("modules/big");
+    fs::create_dir_all(&module).unwrap();
+    fs::write(module.join("big.proto"), query_module("SELECT nope FROM big")).unwrap();
+    server.wait_for_log("refused: big.proto:6", 1);
+    assert!(server.log().contains("nope"), "{}", server.log());
+
+    fs::write(
+        module.join("big.proto"),
+        query_module("SELECT id FROM big WHERE id > $above"),
+    )
+    .unwrap();
+    server.wait_for_log("module is live", 1);
+    let refused = sql_error(&server, "DROP MATERIALIZED VIEW big");
+    assert!(refused.contains("BigService/List"), "{refused}");
+    let answer = call(&server, &["big.v1.BigService/List", r#"{"above": 6}"#]);
+    assert_eq!(answer[0]["rows"], json!([{"id": "7"}]));
+}
+
+#[test]
 fn changes_of_tables_are_tailed_as_notifications() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path());

@@ -9,7 +9,7 @@ use crate::scope::rpc_path;
 use crate::sql::{OrderItem, quote};
 use crate::structure::{self, COUNTS};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use prost_reflect::{FieldDescriptor, Kind};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind};
 use std::sync::Arc;
 use viewfeed_change::Relation;
 
@@ -78,7 +78,19 @@ impl Binder<'_> {
             request,
             response,
         };
-        Ok(Query { encoder, plan })
+        self.tried(Query { encoder, plan })
+    }
+
+    /// `query`, if what it runs for an empty request can be planned.
+    fn tried(&self, query: Query) -> Result<Query, Misfit> {
+        let blank = DynamicMessage::new(self.declared.method.input());
+        match query.select(&blank).and_then(|select| (self.plans)(&select)) {
+            Ok(()) => Ok(query),
+            Err(error) => Err(self.error(
+                format!("{} cannot be answered: {error}", rpc_path(&self.declared.method)),
+                "correct its sql, or create what it reads in migrations/",
+            )),
+        }
     }
 
     fn origin(&self, from: &From, forms: &[FieldForm]) -> Result<Origin, Misfit> {

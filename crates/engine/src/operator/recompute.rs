@@ -15,8 +15,9 @@ use viewfeed_query::Planner;
 use viewfeed_store::arrange::Arrangement;
 use viewfeed_store::{Reader, Txn};
 
-/// How far the time of a view that asks for it may stand behind while nothing else changes, in microseconds.
-const CLOCK_RESOLUTION_US: i64 = 1_000_000;
+/// How far the time of a view that asks for it may stand behind, in microseconds. A little less than the second between
+/// two calls of an idle program, which are never exactly that far apart.
+const CLOCK_RESOLUTION_US: i64 = 900_000;
 
 /// An input as the plan scans it.
 pub(crate) struct RecomputeInput {

@@ -45,6 +45,8 @@ pub(super) struct OpenEpoch {
     pub(super) pending: Vec<Delta>,
     pub(super) view_deltas: Vec<Delta>,
     pub(super) answers: Vec<Answer>,
+    /// Views that follow the clock are due, whether or not anything else changed.
+    pub(super) has_ticked: bool,
     /// A job failed in a way that only dropping the whole epoch can undo.
     pub(super) is_broken: bool,
     transactions: Vec<Transaction>,
@@ -59,6 +61,7 @@ impl OpenEpoch {
             pending: Vec::new(),
             view_deltas: Vec::new(),
             answers: Vec::new(),
+            has_ticked: false,
             is_broken: false,
             transactions: Vec::new(),
         }

@@ -63,6 +63,8 @@ pub(crate) enum Job {
         compiled: Box<CompiledModule>,
         reply: oneshot::Sender<Result<Arc<Module>, Vec<Diagnostic>>>,
     },
+    /// Time has passed: views that follow the clock are brought up to it.
+    Tick,
     Explain {
         view: RelationId,
         reply: oneshot::Sender<Option<ExplainedNode>>,
@@ -75,7 +77,7 @@ impl Job {
         match self {
             Self::Script { statements, .. } => !statements.iter().all(super::statement::only_writes_rows),
             Self::Module { .. } => true,
-            Self::Write { .. } | Self::Adopt { .. } | Self::Explain { .. } => false,
+            Self::Write { .. } | Self::Adopt { .. } | Self::Tick | Self::Explain { .. } => false,
         }
     }
 

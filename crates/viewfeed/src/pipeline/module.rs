@@ -50,7 +50,8 @@ impl Pipeline {
         self.module_tables(compiled, epoch)?;
         self.module_migrations(compiled, epoch)?;
         self.flush(epoch);
-        let module = Arc::new(compiled.bind(&epoch.relations)?);
+        let module =
+            Arc::new(compiled.bind(&epoch.relations, &|select| self.plans(select, &epoch.relations))?);
         for rpc in &module.rpcs {
             let Binding::Subscribe(subscribe) = &rpc.binding else {
                 continue;

@@ -41,6 +41,7 @@ impl Rehearsal {
             modules.clone(),
             clock,
             Failures::default(),
+            watch::channel(false).0,
         )?;
         Ok(Self {
             pipeline,

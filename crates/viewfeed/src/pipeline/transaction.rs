@@ -26,6 +26,7 @@ impl Pipeline {
                 epoch.answer(done, reply);
             }
             Job::Module { compiled, reply } => self.module(*compiled, reply, epoch),
+            Job::Tick => epoch.has_ticked = true,
             Job::Explain { view, reply } => {
                 let _ = reply.send(self.engine.explain(view));
             }

@@ -5,7 +5,6 @@ use super::epoch::{OpenEpoch, StatementAnswer};
 use datafusion::sql::sqlparser::ast;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_catalog::Binding;
 use viewfeed_change::{Batch, Error, ErrorKind, Relation, RelationId, RelationKind, Relations, Result, View};
 use viewfeed_source::embedded::relation_name;
 use viewfeed_store::arrange;
@@ -79,6 +78,7 @@ impl Pipeline {
         epoch: &mut OpenEpoch,
     ) -> Result<StatementAnswer> {
         let mut notices = Vec::new();
+        let before = epoch.relations.clone();
         for name in names {
             let name = relation_name(name, search_schema)?;
             match epoch.relations.named(&name).cloned() {
@@ -98,6 +98,7 @@ impl Pipeline {
                 }
             }
         }
+        self.refuse_if_unanswerable(&before, &epoch.relations)?;
         Ok(StatementAnswer::Done {
             command: "DROP MATERIALIZED VIEW",
             notices,
@@ -139,7 +140,7 @@ impl Pipeline {
                 Some(_) => {}
             }
         }
-        Ok(())
+        self.refuse_if_unanswerable(relations, &epoch.relations)
     }
 
     /// Builds `changed` (if it is a view with a new definition) and every view over `root` anew, and emits only how their
@@ -222,29 +223,6 @@ impl Pipeline {
             Ok(ControlFlow::Continue(()))
         })?;
         Batch::concat(&view.schema(), &batches)
-    }
-
-    /// Fails if a live module serves `relation`.
-    fn refuse_if_bound(&self, relation: &Relation) -> Result<()> {
-        let modules = self.modules.borrow().clone();
-        let Some(rpc) = modules.rpcs.values().find(|rpc| is_bound(&rpc.binding, relation)) else {
-            return Ok(());
-        };
-        let message = format!(
-            "\"{}\" is served by {} of module \"{}\"",
-            relation.name, rpc.path, rpc.module
-        );
-        Err(Error::new(ErrorKind::Precondition, "SERVED_BY_MODULE", message)
-            .hint("remove or change the rpc in the module first"))
-    }
-}
-
-/// Whether an rpc's streams or writes would lose their relation. (A query names its relation in SQL, and says so itself.)
-fn is_bound(binding: &Binding, relation: &Relation) -> bool {
-    match binding {
-        Binding::Subscribe(subscribe) => subscribe.relation.id == relation.id,
-        Binding::Mutate(mutate) => mutate.table.id == relation.id,
-        Binding::Query(_) | Binding::Unbound(_) => false,
     }
 }
 

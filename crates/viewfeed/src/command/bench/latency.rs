@@ -18,6 +18,9 @@ use viewfeed_wire::v1;
 /// Bytes appended for the floor: about what a small epoch takes.
 const FLOOR_BYTES: usize = 512;
 const FLOOR_SAMPLES: usize = 200;
+/// Samples of the floor at the rate of the inserts: as many as fit into this time, at least so many.
+const PACED_FLOOR: Duration = Duration::from_secs(4);
+const PACED_SAMPLES_MIN: f64 = 5.0;
 /// How long deltas of the last inserts may take.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -30,20 +33,25 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
     for rate in rates {
         let server = BenchServer::start().await?;
         server.sql(SCHEMA).await?;
-        let mut floor = floor(&server.data_dir())?;
+        let data = server.data_dir();
+        let mut floor = floor(&data, FLOOR_SAMPLES, Duration::ZERO)?;
+        let pace = Duration::from_secs(1) / *rate;
+        let paced = (PACED_FLOOR.as_secs_f64() * f64::from(*rate)).max(PACED_SAMPLES_MIN) as usize;
+        let mut paced = self::floor(&data, paced, pace)?;
         let mut samples = measure(&server, *rate, length).await?;
-        floor.extend(self::floor(&server.data_dir())?);
-        let (low, high) = (quantile(&mut floor, 0.5), quantile(&mut floor, 0.99));
+        floor.extend(self::floor(&data, FLOOR_SAMPLES, Duration::ZERO)?);
+        let (floor, paced) = (quantile(&mut floor, 0.5), quantile(&mut paced, 0.5));
         let (p50, p99) = (quantile(&mut samples, 0.5), quantile(&mut samples, 0.99));
-        let ratio = p50.as_secs_f64() / low.as_secs_f64();
+        let ratio = |floor: Duration| format!("{:.2}", p50.as_secs_f64() / floor.as_secs_f64());
         table.push(vec![
             rate.to_string(),
             samples.len().to_string(),
             ms(p50),
             ms(p99),
-            ms(low),
-            ms(high),
-            format!("{ratio:.2}"),
+            ms(floor),
+            ratio(floor),
+            ms(paced),
+            ratio(paced),
         ]);
     }
     let header = [
@@ -52,20 +60,22 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
         "p50 ms",
         "p99 ms",
         "fdatasync p50 ms",
-        "fdatasync p99 ms",
-        "p50 ratio",
+        "ratio",
+        "fdatasync at this rate",
+        "ratio",
     ];
     output::line(&output::text_table(header.map(String::from).to_vec(), table));
     Ok(())
 }
 
-/// Append + fdatasync of a small record, on the disk of `dir`.
-fn floor(dir: &Path) -> Result<Vec<Duration>> {
+/// Append + fdatasync of a small record, on the disk of `dir`, `count` times with a pause before each.
+fn floor(dir: &Path, count: usize, pause: Duration) -> Result<Vec<Duration>> {
     let path = dir.join("floor");
     let mut file = File::create(&path)?;
     let record = [7u8; FLOOR_BYTES];
-    let mut samples = Vec::with_capacity(FLOOR_SAMPLES);
-    for _ in 0..FLOOR_SAMPLES {
+    let mut samples = Vec::with_capacity(count);
+    for _ in 0..count {
+        std::thread::sleep(pause);
         let start = Instant::now();
         file.write_all(&record)?;
         file.sync_data()?;
