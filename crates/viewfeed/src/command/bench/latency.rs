@@ -1,4 +1,5 @@
-//! From an insert to its delta at a gRPC client, beside append + fdatasync on the same disk.
+//! From an insert to its delta at a gRPC client, beside what it cannot do without: append + fdatasync on the same disk,
+//! and a call to the same server that does nothing.
 
 use super::server::{BenchServer, execute};
 use super::{ms, quantile};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use viewfeed_change::{Error, Result};
 use viewfeed_wire::v1;
 
@@ -37,10 +40,12 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
         let mut floor = floor(&data, FLOOR_SAMPLES, Duration::ZERO)?;
         let pace = Duration::from_secs(1) / *rate;
         let paced = (PACED_FLOOR.as_secs_f64() * f64::from(*rate)).max(PACED_SAMPLES_MIN) as usize;
+        let mut call = calls(&server, paced, pace).await?;
         let mut paced = self::floor(&data, paced, pace)?;
         let mut samples = measure(&server, *rate, length).await?;
         floor.extend(self::floor(&data, FLOOR_SAMPLES, Duration::ZERO)?);
         let (floor, paced) = (quantile(&mut floor, 0.5), quantile(&mut paced, 0.5));
+        let call = quantile(&mut call, 0.5);
         let (p50, p99) = (quantile(&mut samples, 0.5), quantile(&mut samples, 0.99));
         let ratio = |floor: Duration| format!("{:.2}", p50.as_secs_f64() / floor.as_secs_f64());
         table.push(vec![
@@ -52,6 +57,8 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
             ratio(floor),
             ms(paced),
             ratio(paced),
+            ms(call),
+            ratio(paced + call),
         ]);
     }
     let header = [
@@ -61,8 +68,10 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
         "p99 ms",
         "fdatasync p50 ms",
         "ratio",
-        "fdatasync at this rate",
+        "at this rate",
         "ratio",
+        "empty call",
+        "ratio to both",
     ];
     output::line(&output::text_table(header.map(String::from).to_vec(), table));
     Ok(())
@@ -82,6 +91,20 @@ fn floor(dir: &Path, count: usize, pause: Duration) -> Result<Vec<Duration>> {
         samples.push(start.elapsed());
     }
     std::fs::remove_file(path)?;
+    Ok(samples)
+}
+
+/// A call that does nothing (a health check), `count` times with a pause before each.
+async fn calls(server: &BenchServer, count: usize, pause: Duration) -> Result<Vec<Duration>> {
+    let mut health = HealthClient::new(server.channel().await?);
+    let mut samples = Vec::with_capacity(count);
+    for _ in 0..count {
+        tokio::time::sleep(pause).await;
+        let start = Instant::now();
+        let request = HealthCheckRequest::default();
+        health.check(request).await.map_err(client::failure)?;
+        samples.push(start.elapsed());
+    }
     Ok(samples)
 }
 

@@ -53,6 +53,11 @@ impl BenchServer {
         client::generic(&self.address).await
     }
 
+    /// A connection of its own.
+    pub(super) async fn channel(&self) -> Result<Channel> {
+        client::connect(&self.address).await
+    }
+
     /// Runs a script and returns its rows as text.
     pub(super) async fn sql(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         execute(&mut self.client().await?, sql).await
