@@ -173,13 +173,7 @@ impl ModuleWatcher {
                     changed_at,
                 };
                 self.replace(name, Some(state));
-                for diagnostic in module
-                    .diagnostics
-                    .iter()
-                    .filter(|d| d.severity == Severity::Warning)
-                {
-                    tracing::warn!(module = name, "{diagnostic}");
-                }
+                warn(name, &module.diagnostics);
                 tracing::info!(module = name, rpcs = module.rpcs.len(), "module is live");
             }
             Err(refused) => {
@@ -198,9 +192,10 @@ impl ModuleWatcher {
                         changed_at,
                     }),
                 );
-                for diagnostic in &refused {
+                for diagnostic in refused.iter().filter(|one| one.severity == Severity::Error) {
                     tracing::error!(module = name, still_live, "refused: {diagnostic}");
                 }
+                warn(name, &refused);
             }
         }
     }
@@ -289,4 +284,10 @@ fn is_hidden(path: &Path) -> bool {
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
     name.starts_with('.') || name.ends_with('~') || name.starts_with('#')
+}
+
+fn warn(module: &str, diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics.iter().filter(|one| one.severity == Severity::Warning) {
+        tracing::warn!(module, "{diagnostic}");
+    }
 }
