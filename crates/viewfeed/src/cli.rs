@@ -196,6 +196,18 @@ pub(crate) enum BenchWhat {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// The engine alone: one step of a join + aggregate view, beside computing the view anew.
+    Step {
+        /// Rows in the table.
+        #[arg(long, value_delimiter = ',', default_value = "10000,1000000")]
+        tables: Vec<usize>,
+        /// Rows of a change.
+        #[arg(long, value_delimiter = ',', default_value = "1,100,10000")]
+        changes: Vec<usize>,
+        /// Length of each run.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Time from start to the first correct answer, memory and disk per row.
     Restart {
         /// Rows in the table.

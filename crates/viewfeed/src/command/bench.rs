@@ -5,6 +5,7 @@
 mod latency;
 mod restart;
 mod server;
+mod step;
 mod throughput;
 
 use crate::cli::{Bench, BenchWhat};
@@ -21,6 +22,16 @@ pub(super) async fn run(arguments: Bench) -> Result<()> {
             seconds,
         } => throughput::run(&batches, rows, Duration::from_secs(seconds)).await,
         BenchWhat::Restart { rows } => restart::run(rows).await,
+        BenchWhat::Step {
+            tables,
+            changes,
+            seconds,
+        } => {
+            let measure = move || step::run(&tables, &changes, Duration::from_secs(seconds));
+            let measured = tokio::task::spawn_blocking(measure).await;
+            measured
+                .map_err(|error| viewfeed_change::Error::internal("the benchmark stopped").because(error))?
+        }
     }
 }
 
