@@ -269,6 +269,92 @@ fn expressions_over_aggregates_and_groups_of_nothing_but_null() {
 }
 
 #[test]
+fn every_function_that_is_exact_is_incremental() {
+    let mut world = World::new();
+    let columns = [("g", INT), ("x", FLOAT), ("y", FLOAT), ("t", TEXT), ("n", INT)];
+    world.table("all_of_it", &columns, &[]);
+    let calls = [
+        "count(*)",
+        "count(t)",
+        "count(t, n)",
+        "sum(n)",
+        "avg(n)",
+        "min(t)",
+        "max(x)",
+        "any_value(t)",
+        "first_value(t ORDER BY n)",
+        "last_value(t ORDER BY n DESC) RESPECT NULLS",
+        "every(n > 1)",
+        "bool_or(n > 1)",
+        "bit_and(n)",
+        "bit_or(n)",
+        "bit_xor(n)",
+        "variance(x)",
+        "var_pop(x)",
+        "var_samp(x)",
+        "var_sample(x)",
+        "stddev(x)",
+        "stddev_samp(x)",
+        "stddev_pop(x)",
+        "covar(y, x)",
+        "covar_pop(y, x)",
+        "covar_samp(y, x)",
+        "corr(y, x)",
+        "regr_slope(y, x)",
+        "regr_intercept(y, x)",
+        "regr_r2(y, x)",
+        "regr_count(y, x)",
+        "regr_avgx(y, x)",
+        "regr_avgy(y, x)",
+        "regr_sxx(y, x)",
+        "regr_syy(y, x)",
+        "regr_sxy(y, x)",
+        "array_agg(t)",
+        "array_agg(DISTINCT n)",
+        "string_agg(t, ', ' ORDER BY n, t)",
+        "count(DISTINCT t)",
+        "sum(DISTINCT x)",
+        "avg(DISTINCT n)",
+        "var_pop(DISTINCT x)",
+        "max(DISTINCT t)",
+    ];
+    for call in calls {
+        assert_incremental(
+            &world,
+            &format!("SELECT g, {call} AS c FROM all_of_it GROUP BY g"),
+        );
+        assert_incremental(
+            &world,
+            &format!("SELECT {call} AS c FROM all_of_it GROUP BY CUBE(g, t)"),
+        );
+    }
+}
+
+#[test]
+fn a_zero_is_one_value_whatever_its_sign_where_distinct_counts() {
+    let mut world = World::new();
+    world.table("point", &[("x", FLOAT)], &[]);
+    let sql = "SELECT count(DISTINCT x) AS n FROM point";
+    view(&mut world, "xs", sql);
+    world.epoch(&[("point", '+', "(0.0), (-0.0), (1.0), ('NaN'), ('NaN')")]);
+    assert_eq!(world.rows("xs"), ["3"]);
+    world.epoch(&[("point", '-', "(0.0), ('NaN')")]);
+    assert_eq!(world.rows("xs"), ["3"]);
+    world.epoch(&[("point", '-', "(-0.0), ('NaN')")]);
+    assert_eq!(world.rows("xs"), ["1"]);
+}
+
+#[test]
+fn lists_of_structs_are_lists_like_others() {
+    let mut world = World::shop();
+    let sql = "SELECT who, array_agg(struct(who, text) ORDER BY text) AS all FROM log GROUP BY who";
+    view(&mut world, "pairs", sql);
+    world.epoch(&[("log", '+', "(1, 'b'), (1, 'a'), (2, NULL)")]);
+    world.epoch(&[("log", '-', "(1, 'b')"), ("log", '+', "(1, 'c')")]);
+    assert_eq!(world.rows("pairs").len(), 2);
+}
+
+#[test]
 fn what_has_no_incremental_form_is_still_a_view() {
     let mut world = World::shop();
     world.table("pair", &[("a", INT), ("b", INT)], &[]);

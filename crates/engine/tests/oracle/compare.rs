@@ -50,13 +50,11 @@ pub(super) fn is_same(schema: &SchemaRef, left: &Weights, right: &Weights) -> bo
         return left == right;
     }
     let mut right = parts(schema, &approximate, &exact, right);
-    let mut found = |left: Parts| {
+    let found = |left: Parts| {
         let place = right.iter().position(|right| is_close(&left, right));
         place.map(|place| right.swap_remove(place)).is_some()
     };
-    parts(schema, &approximate, &exact, left)
-        .into_iter()
-        .all(|row| found(row))
+    parts(schema, &approximate, &exact, left).into_iter().all(found)
 }
 
 fn parts(schema: &SchemaRef, approximate: &[usize], exact: &[usize], rows: &Weights) -> Vec<Parts> {
