@@ -107,15 +107,15 @@ impl Scope {
         }
     }
 
+    /// Without `bit_xor(DISTINCT …)`, whose DISTINCT DataFusion 55.2 forgets where rows are grouped.
     fn bits_call(&self, rng: &mut SmallRng) -> (String, Type) {
         let data_type = *[Type::Int, Type::Small].choose(rng).expect("there are two");
         let number = self.of(rng, data_type, 1);
-        match rng.random_range(0..6) {
+        match rng.random_range(0..5) {
             0 => (format!("bool_and({})", self.condition(rng, 1)), Type::Bool),
             1 => (format!("bool_or({})", self.condition(rng, 1)), Type::Bool),
             2 => (format!("bit_and({number})"), data_type),
             3 => (format!("bit_or({number})"), data_type),
-            4 => (format!("bit_xor(DISTINCT {number})"), data_type),
             _ => (format!("bit_xor({number})"), data_type),
         }
     }
