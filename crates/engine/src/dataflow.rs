@@ -3,6 +3,7 @@
 
 use crate::operator::aggregate::Aggregate;
 use crate::operator::distinct::Distinct;
+use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
 use crate::operator::join::{Join, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
@@ -163,6 +164,7 @@ impl Builder<'_> {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Distinct::new(node.schema.clone(), state)?)
             }
+            Kind::Expand(sets) => Work::operator(Expand::new(sets.clone(), node.schema.clone())),
             Kind::Aggregate(spec, _) => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Aggregate::new(spec.clone(), state)?)

@@ -1,5 +1,6 @@
 //! What `EXPLAIN VIEW` tells: a view's plan, and how each part of it is kept true at what cost.
 
+use crate::operator::aggregate::AggregateCall;
 use crate::plan::{JoinPlan, Kind, Node};
 use std::fmt;
 
@@ -68,9 +69,17 @@ impl ExplainedNode {
             Kind::Join(plan) => explain_join(node, plan),
             Kind::Union => ("UnionAll".to_owned(), "O(Δ)", String::new()),
             Kind::Distinct => ("Distinct".to_owned(), "O(Δ)", "state: a count per row".to_owned()),
-            Kind::Aggregate(_, text) => (
+            Kind::Expand(sets) => (
+                format!("Expand {} grouping sets", sets.len()),
+                "O(Δ · sets)",
+                String::new(),
+            ),
+            Kind::Aggregate(spec, text) => (
                 format!("Aggregate {text}"),
-                "O(Δ log n)",
+                match spec.calls.iter().any(AggregateCall::is_list) {
+                    true => "O(group)",
+                    false => "O(Δ log n)",
+                },
                 "state: per group".to_owned(),
             ),
             Kind::Recompute(plan) => (

@@ -3,6 +3,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod distinct;
 pub(crate) mod evaluate;
+pub(crate) mod expand;
 pub(crate) mod filter_project;
 pub(crate) mod join;
 pub(crate) mod recompute;

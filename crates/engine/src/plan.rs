@@ -1,13 +1,14 @@
 //! Our own small plan: what DataFusion's optimised logical plan becomes before it is operators. A tree of nodes, each a
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
-//! `lower` walks DataFusion's plan, `join`, `aggregate` and `recompute` lower what their names say, `facts` follows
+//! `lower` walks DataFusion's plan, `join`, `aggregate` (with `grouping`) and `recompute` lower what their names say, `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
 mod expression;
 mod facts;
 mod fingerprint;
+mod grouping;
 mod join;
 mod lower;
 mod recompute;
@@ -19,6 +20,7 @@ pub(crate) use lower::Lowering;
 pub(crate) use view::{PlannedView, plan_view, replan_view};
 
 use crate::operator::aggregate::AggregateSpec;
+use crate::operator::expand::GroupingSet;
 use crate::operator::filter_project::Stage;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
@@ -54,6 +56,8 @@ pub(crate) enum Kind {
     Union,
     /// Every row once.
     Distinct,
+    /// Every row once per grouping set.
+    Expand(Vec<GroupingSet>),
     /// One row per group; with its text.
     Aggregate(AggregateSpec, String),
     /// Computed again and compared.
@@ -168,6 +172,19 @@ impl Node {
         let facts = self.facts.clone();
         let wanted = nullable_schema(schema.fields().iter().map(|field| field.as_ref()));
         self.staged(Stage::Cast(wanted), String::new(), facts)
+    }
+
+    /// Every row once per set; the number of the set comes in as `id` after the first `width` columns.
+    fn expanded(self, sets: Vec<GroupingSet>, width: usize, id: &Field) -> Self {
+        let fields: Vec<&Field> = self.schema.fields().iter().map(|field| field.as_ref()).collect();
+        let (grouped, others) = fields.split_at(width);
+        let schema = plain_schema(grouped.iter().copied().chain([id]).chain(others.iter().copied()));
+        Self {
+            facts: Facts::unknown(schema.fields().len()),
+            schema,
+            kind: Kind::Expand(sets),
+            inputs: vec![self],
+        }
     }
 
     /// The columns at `columns`, in that order.

@@ -1,6 +1,7 @@
 //! The engine, seen from outside.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod aggregates;
 mod failures;
 mod lifecycle;
 mod operators;

@@ -5,6 +5,7 @@
 //! it longer:
 //! `VIEWFEED_ORACLE_CASES=200000 cargo test --release -p viewfeed-engine --test main oracle`.
 
+mod aggregates;
 mod case;
 mod compare;
 mod expressions;

@@ -1,7 +1,7 @@
 //! Plans of views: which optimiser rules they get.
 //!
 //! The rules differ from a query's in what would hide the meaning from who maintains the result: DISTINCT is not turned
-//! into an aggregate, LIMIT is not merged into sorts and scans, and field accesses are not split off into projections.
+//! into an aggregate, neither alone nor within a call, LIMIT is not merged into sorts and scans, and field accesses are not split off into projections.
 //! Filters stop above the scans, because a scan of a view's plan is a stream of changes.
 
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -24,7 +24,6 @@ use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggreg
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use std::sync::Arc;
 
@@ -48,7 +47,6 @@ pub(crate) fn optimizer() -> Optimizer {
         Arc::new(PropagateEmptyRelation::new()),
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(PushDownFilter::new()),
-        Arc::new(SingleDistinctToGroupBy::new()),
         Arc::new(EliminateGroupByConstant::new()),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),

@@ -1,26 +1,36 @@
-//! GROUP BY with count, sum, avg, min and max.
+//! GROUP BY with aggregate functions.
 //!
 //! ```text
 //! operator prefix ‖ 00 ‖ group                  → version, rows of the group, an accumulator per call
-//! operator prefix ‖ 01 ‖ call ‖ group ‖ value   → how often the value is in the group, for min and max
+//! operator prefix ‖ 01 ‖ call ‖ group ‖ entry   → how often the value is in the group, for calls that need order
+//!                                                 (min, first_value, array_agg …) or DISTINCT
 //! ```
 //! A delta is summed per group first; then each touched group costs one read and one write, and its row changes if its
-//! results do. A group without rows has no entry. Without GROUP BY there is one group, whose row is always there.
+//! results do. A group without rows has no entry. Without GROUP BY there is one group, whose row is always there; so is
+//! that of an empty grouping set.
 
 mod accumulator;
 mod argument;
+mod bits;
 mod bytes;
 mod call;
 mod delta;
+mod entry;
+mod fixed;
 mod float_sum;
 mod function;
 mod group;
+mod kind;
+mod list;
+mod moments;
 mod ordered;
 mod output;
+mod presence;
+mod statistic;
 mod value;
 
 pub(super) use accumulator::negative;
-pub(crate) use function::{AggregateCall, AggregateFunction, supports};
+pub(crate) use function::{AggregateCall, AggregateFunction, Argument, OrderKey, supports};
 pub(super) use ordered::{bytes_of, count_of};
 
 use super::evaluate::evaluate;
@@ -32,11 +42,16 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use call::Call;
 use datafusion::common::utils::normalize_float_zero;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::scalar::ScalarValue;
 use delta::{Column, Delta};
 use group::Group;
+use kind::Entries;
 use ordered::{Changes, OrderedValues};
 use output::{ChangedRows, Output};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use value::Value;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Error, Result};
 use viewfeed_store::keys::{self, StateId};
@@ -48,8 +63,10 @@ const OUTPUT_ROWS_MAX: usize = 8192;
 /// What is grouped and computed.
 #[derive(Clone, Debug)]
 pub(crate) struct AggregateSpec {
-    /// What rows are grouped by; empty for one group that is always there.
+    /// What rows are grouped by.
     pub(crate) group: Vec<Arc<dyn PhysicalExpr>>,
+    /// The groups that are there without any row, too: the only one if nothing is grouped by.
+    pub(crate) always: Vec<Vec<ScalarValue>>,
     /// The results, after the group's columns.
     pub(crate) calls: Vec<AggregateCall>,
     /// The output's columns: the group, then one per call, of plain types.
@@ -61,8 +78,18 @@ pub(crate) struct Aggregate {
     group: Vec<Arc<dyn PhysicalExpr>>,
     calls: Vec<Call>,
     group_codec: RowCodec,
+    /// The encoded groups that are there without any row, too.
+    always: BTreeSet<Vec<u8>>,
     output_schema: SchemaRef,
     prefix: Vec<u8>,
+}
+
+/// What a step means for one call.
+enum Change<'a> {
+    /// Sums by the place of the group.
+    Sums(Cow<'a, [Accumulator]>),
+    /// Changed entries by the place of the group.
+    Values(Vec<Changes<'a>>),
 }
 
 impl Aggregate {
@@ -76,8 +103,11 @@ impl Aggregate {
         }
         let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
         let group_fields: Vec<Field> = fields.iter().take(spec.group.len()).map(nullable).collect();
+        let group_codec = RowCodec::for_schema(&Arc::new(Schema::new(group_fields)))?;
+        let always = spec.always.iter().map(|group| encoded(group, &group_codec));
         Ok(Self {
-            group_codec: RowCodec::for_schema(&Arc::new(Schema::new(group_fields)))?,
+            always: always.collect::<Result<_>>()?,
+            group_codec,
             group: spec.group,
             calls: spec.calls.into_iter().map(Call::new).collect::<Result<_>>()?,
             output_schema: spec.output_schema,
@@ -115,17 +145,20 @@ impl Aggregate {
             schema: &self.output_schema,
         };
         let before = txn.before();
-        let values = self.values_by_group(delta);
+        let changes = self.changes(delta, &before, txn)?;
         let mut changed = ChangedRows::default();
         for place in 0..delta.groups.len() as u32 {
             let key = delta.groups.entry(place);
+            let is_always_there = self.always.contains(key);
             let old = self.load(&before, key)?;
-            let was_there = !is_first && (old.is_some() || self.group.is_empty());
+            let was_there = !is_first && (old.is_some() || is_always_there);
             let old = old.unwrap_or_else(|| Group::empty(&self.calls));
-            let old_row = was_there.then(|| old.results(&self.calls)).transpose()?;
-            let new = self.change(old, place, delta, &values, &before, txn)?;
-            let is_there = new.rows > 0 || self.group.is_empty();
-            let new_row = is_there.then(|| new.results(&self.calls)).transpose()?;
+            let old_row = was_there.then(|| self.results(&old, key, &before)).transpose()?;
+            let new = self.change(old, place, delta, &changes, &before, txn)?;
+            let is_there = new.rows > 0 || is_always_there;
+            let new_row = is_there
+                .then(|| self.results(&new, key, &txn.now()))
+                .transpose()?;
             changed.replace(key, old_row, new_row);
             self.save(key, &new, txn);
             if changed.len() >= OUTPUT_ROWS_MAX {
@@ -138,13 +171,26 @@ impl Aggregate {
         }
     }
 
-    /// For min and max, what changed by group; None for sums.
-    fn values_by_group<'a>(&self, delta: &'a Delta) -> Vec<Option<Vec<Changes<'a>>>> {
-        let of_column = |column: &'a Column| match column {
-            Column::Values(values) => Some(ordered::by_group(values, delta.groups.len())),
-            Column::Sums(_) => None,
-        };
-        delta.columns.iter().map(of_column).collect()
+    /// What a delta means for each call. Stages the presence of values where DISTINCT counts.
+    fn changes<'a>(&self, delta: &'a Delta, before: &Reader, txn: &mut Txn) -> Result<Vec<Change<'a>>> {
+        let groups = delta.groups.len();
+        let mut changes = Vec::with_capacity(self.calls.len());
+        for (i, (column, call)) in delta.columns.iter().zip(&self.calls).enumerate() {
+            let key_of = |place: u32, value: &[u8]| {
+                let mut key = self.values_prefix(i, delta.groups.entry(place));
+                key.extend(value);
+                key
+            };
+            changes.push(match (column, call.entries()) {
+                (Column::Sums(sums), _) => Change::Sums(Cow::Borrowed(sums)),
+                (Column::Values(values), Entries::Presence) => {
+                    let sums = presence::step(call, values, groups, &key_of, before, txn)?;
+                    Change::Sums(Cow::Owned(sums))
+                }
+                (Column::Values(values), _) => Change::Values(ordered::by_group(values, groups)),
+            });
+        }
+        Ok(changes)
     }
 
     /// The state of the group at `place` after the step.
@@ -153,31 +199,44 @@ impl Aggregate {
         mut group: Group,
         place: u32,
         delta: &Delta,
-        values: &[Option<Vec<Changes<'_>>>],
+        changes: &[Change<'_>],
         before: &Reader,
         txn: &mut Txn,
     ) -> Result<Group> {
         group.rows = group.rows.saturating_add(delta.groups.weight(place));
         for (call, accumulator) in group.accumulators.iter_mut().enumerate() {
-            match (&delta.columns[call], &values[call], accumulator) {
-                (_, Some(changes), Accumulator::Extreme(extreme)) => {
-                    let prefix = self.values_prefix(call, delta.groups.entry(place));
-                    let ordered = OrderedValues {
-                        prefix: &prefix,
-                        before,
-                    };
-                    *extreme = ordered.step(extreme.as_deref(), &changes[place as usize], txn)?;
-                }
-                (Column::Sums(sums), _, accumulator) => {
+            match &changes[call] {
+                Change::Sums(sums) => {
                     if let Some(sum) = sums.get(place as usize) {
                         accumulator.merge(sum)?;
                     }
                 }
-                _ => return Err(Error::internal("an aggregate's state is of another kind")),
+                Change::Values(values) => {
+                    let ordered = OrderedValues {
+                        prefix: &self.values_prefix(call, delta.groups.entry(place)),
+                        reader: before,
+                    };
+                    let staged = ordered.stage(&values[place as usize], txn)?;
+                    if let Accumulator::First(first) = accumulator {
+                        *first = ordered.first_after(first.as_deref(), &staged)?;
+                    }
+                }
             }
         }
         group.check()?;
         Ok(group)
+    }
+
+    /// The results of the calls; `reader` has the state that `group` is of.
+    fn results(&self, group: &Group, key: &[u8], reader: &Reader) -> Result<Vec<Value>> {
+        let result = |(i, call): (usize, &Call)| match &group.accumulators[i] {
+            Accumulator::List => {
+                let prefix = &self.values_prefix(i, key);
+                OrderedValues { prefix, reader }.list(call)
+            }
+            accumulator => accumulator.value(call),
+        };
+        self.calls.iter().enumerate().map(result).collect()
     }
 
     fn load(&self, before: &Reader, group: &[u8]) -> Result<Option<Group>> {
@@ -222,14 +281,28 @@ impl Operator for Aggregate {
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
         let mut delta = Delta::new(&self.calls);
-        if self.group.is_empty() {
-            delta.groups.add(&[], 0);
+        for group in &self.always {
+            delta.groups.add(group, 0);
         }
         for input in inputs {
             input(txn, &mut |_, batch| self.gather(&batch, &mut delta))?;
         }
         self.apply(&delta, true, txn, output)
     }
+}
+
+/// The encoding of a group's values.
+fn encoded(group: &[ScalarValue], codec: &RowCodec) -> Result<Vec<u8>> {
+    let columns = group.iter().zip(codec.schema().fields()).map(|(value, field)| {
+        let column = value.cast_to(field.data_type())?.to_array()?;
+        Ok(column)
+    });
+    let columns = columns.collect::<datafusion::error::Result<Vec<_>>>();
+    let columns = columns
+        .map_err(|error| Error::internal("a group that is always there has other types").because(error))?;
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(codec.schema().clone(), columns, &options)?;
+    Ok(codec.encode(&row)?.row(0).to_vec())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use viewfeed_change::{RelationId, row};
 
 /// Counts the forms of operator state: a new number makes every view fill its state anew.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The name of a piece of state in the store.
 pub(crate) type StateName = String;
@@ -36,7 +36,7 @@ pub(crate) fn state_names(view: RelationId, path: &str, node: &Node) -> Vec<Stat
 fn roles(node: &Node) -> Vec<String> {
     let own_input = |(i, input): (usize, &Node)| input.as_source().is_none().then(|| format!("input{i}"));
     match &node.kind {
-        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union => Vec::new(),
+        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union | Kind::Expand(_) => Vec::new(),
         Kind::Join(_) => node.inputs.iter().enumerate().filter_map(own_input).collect(),
         Kind::Distinct => vec!["distinct".to_owned()],
         Kind::Aggregate(..) => vec!["aggregate".to_owned()],
@@ -65,6 +65,7 @@ fn describe(node: &Node, text: &mut String) {
         .ok(),
         Kind::Union => write!(text, "union").ok(),
         Kind::Distinct => write!(text, "distinct").ok(),
+        Kind::Expand(sets) => write!(text, "expand {sets:?}").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),
         Kind::Recompute(plan) => {
             text.push_str(&renumbered(&plan.plan.display_indent_schema().to_string()));

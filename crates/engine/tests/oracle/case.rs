@@ -85,6 +85,10 @@ pub(crate) enum Type {
     Ratio,
     /// BOOLEAN.
     Bool,
+    /// A float whose last bits DataFusion computes in another way: compared with tolerance, and never used again.
+    Approximate,
+    /// A list: never used again.
+    List,
 }
 
 impl Type {
@@ -95,9 +99,15 @@ impl Type {
             Self::Small => DataType::Int32,
             Self::Text => DataType::Utf8,
             Self::Decimal => DataType::Decimal128(10, 2),
-            Self::Float | Self::Ratio => DataType::Float64,
+            Self::Float | Self::Ratio | Self::Approximate => DataType::Float64,
             Self::Bool => DataType::Boolean,
+            Self::List => DataType::new_list(DataType::Int64, true),
         }
+    }
+
+    /// Whether expressions may use it.
+    pub(crate) fn is_usable(self) -> bool {
+        !matches!(self, Self::Approximate | Self::List)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Collections as multisets of rows, and how two differ.
 
+use super::plans::APPROXIMATE;
 use super::world::{Failure, wrong};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Float64Type, SchemaRef};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use viewfeed_change::row::RowCodec;
@@ -35,6 +37,55 @@ pub(super) fn weights(schema: &SchemaRef, batches: &[Batch]) -> Result<Weights, 
     }
     sums.retain(|_, weight| *weight != 0);
     Ok(sums)
+}
+
+/// A row: the columns that must be equal, those that must be close, and how often it is there.
+type Parts = (Vec<u8>, Vec<Option<f64>>, i64);
+
+/// Whether both are the same rows, but for the last digits of the columns whose names say so.
+pub(super) fn is_same(schema: &SchemaRef, left: &Weights, right: &Weights) -> bool {
+    let is_approximate = |place: &usize| schema.field(*place).name().starts_with(APPROXIMATE);
+    let (approximate, exact): (Vec<usize>, Vec<usize>) = (0..schema.fields().len()).partition(is_approximate);
+    if left == right || approximate.is_empty() || left.len() != right.len() {
+        return left == right;
+    }
+    let mut right = parts(schema, &approximate, &exact, right);
+    let found = |left: Parts| {
+        let place = right.iter().position(|right| is_close(&left, right));
+        place.map(|place| right.swap_remove(place)).is_some()
+    };
+    parts(schema, &approximate, &exact, left).into_iter().all(found)
+}
+
+fn parts(schema: &SchemaRef, approximate: &[usize], exact: &[usize], rows: &Weights) -> Vec<Parts> {
+    let codec = RowCodec::for_schema(schema).expect("the rows were just encoded");
+    let decoded = codec
+        .decode(rows.keys().map(Vec::as_slice))
+        .expect("the rows were just encoded");
+    let same = decoded.project(exact).expect("the columns are there");
+    let same_codec = RowCodec::for_schema(&same.schema()).expect("the rows were just encoded");
+    let same = same_codec.encode(&same).expect("the rows were just encoded");
+    let close = |row: usize| {
+        let columns = approximate
+            .iter()
+            .map(|place| decoded.column(*place).as_primitive::<Float64Type>());
+        columns
+            .map(|column| column.is_valid(row).then(|| column.value(row)))
+            .collect()
+    };
+    let weights = rows.values().enumerate();
+    weights
+        .map(|(row, weight)| (same.row(row).to_vec(), close(row), *weight))
+        .collect()
+}
+
+fn is_close(left: &Parts, right: &Parts) -> bool {
+    let close = |(left, right): (&Option<f64>, &Option<f64>)| match (left, right) {
+        (Some(left), Some(right)) => (left - right).abs() <= 1e-9 * left.abs().max(right.abs()).max(1.0),
+        (None, None) => true,
+        _ => false,
+    };
+    left.0 == right.0 && left.2 == right.2 && left.1.iter().zip(&right.1).all(close)
 }
 
 /// What is only on one side.

@@ -90,28 +90,6 @@ impl Scope {
         }
     }
 
-    /// An aggregate of one of the columns.
-    pub(crate) fn call(&self, rng: &mut SmallRng) -> (String, Type) {
-        let (argument, data_type) = self.any(rng, 1);
-        let is_number = matches!(data_type, Type::Int | Type::Small | Type::Decimal | Type::Float);
-        let (call, result) = match rng.random_range(0..8) {
-            0 => ("count(*)".to_owned(), Type::Int),
-            1 => (format!("count({argument})"), Type::Int),
-            2 if rng.random_bool(0.2) => (format!("count(DISTINCT {argument})"), Type::Int),
-            2 | 3 if is_number => (format!("sum({argument})"), summed(data_type)),
-            4 if is_number => (format!("avg({argument})"), averaged(data_type)),
-            2..=5 => (format!("min({argument})"), data_type),
-            _ => (format!("max({argument})"), data_type),
-        };
-        match rng.random_range(0..12) {
-            0 => (
-                format!("{call} FILTER (WHERE {})", self.condition(rng, 0)),
-                result,
-            ),
-            _ => (call, result),
-        }
-    }
-
     /// Equal columns of both sides, with more conditions now and then.
     pub(crate) fn join_condition(&self, right: &Self, rng: &mut SmallRng) -> String {
         let joined = |left: &Column| {
@@ -140,20 +118,6 @@ impl Scope {
     }
 }
 
-fn summed(data_type: Type) -> Type {
-    match data_type {
-        Type::Small => Type::Int,
-        other => other,
-    }
-}
-
-fn averaged(data_type: Type) -> Type {
-    match data_type {
-        Type::Decimal => Type::Decimal,
-        _ => Type::Ratio,
-    }
-}
-
 fn literal(rng: &mut SmallRng, data_type: Type) -> String {
     if rng.random_bool(0.05) {
         let sql_type = match data_type {
@@ -161,8 +125,9 @@ fn literal(rng: &mut SmallRng, data_type: Type) -> String {
             Type::Small => "INT",
             Type::Text => "TEXT",
             Type::Decimal => "DECIMAL(10, 2)",
-            Type::Float | Type::Ratio => "DOUBLE",
+            Type::Float | Type::Ratio | Type::Approximate => "DOUBLE",
             Type::Bool => "BOOLEAN",
+            Type::List => "BIGINT[]",
         };
         return format!("CAST(NULL AS {sql_type})");
     }
@@ -174,7 +139,10 @@ fn literal(rng: &mut SmallRng, data_type: Type) -> String {
             let value = ["0", "0.5", "1.25", "2"].choose(rng).expect("there are some");
             format!("CAST({value} AS DECIMAL(10, 2))")
         }
-        Type::Float | Type::Ratio => (*["0.0", "0.5", "1.5"].choose(rng).expect("there are some")).to_owned(),
+        Type::List => "NULL".to_owned(),
+        Type::Float | Type::Ratio | Type::Approximate => {
+            (*["0.0", "0.5", "1.5"].choose(rng).expect("there are some")).to_owned()
+        }
         Type::Bool => rng.random_bool(0.5).to_string(),
     }
 }

@@ -4,7 +4,7 @@ use super::case::{Shape, TABLES, Type};
 use super::expressions::Scope;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 /// A column that can be named in an expression.
 #[derive(Clone)]
@@ -18,6 +18,17 @@ pub(crate) struct Column {
 pub(crate) struct Query {
     pub(crate) sql: String,
     pub(crate) columns: Vec<Column>,
+}
+
+/// How the names of columns start that are compared with tolerance.
+pub(super) const APPROXIMATE: &str = "approximate";
+
+impl Query {
+    /// The same without the columns that expressions may not use: there is always another.
+    fn usable(mut self) -> Self {
+        self.columns.retain(|column| column.data_type.is_usable());
+        self
+    }
 }
 
 /// Makes SELECTs over tables and earlier views.
@@ -86,25 +97,33 @@ impl<'a> Plans<'a> {
     fn aggregate(&mut self, depth: usize) -> Query {
         let (from, scope) = self.from(depth);
         let filter = self.filter(&scope);
-        let group_count = *[0, 1, 1, 1, 2].choose(self.rng).expect("there are some");
-        let groups: Vec<(String, Type)> = (0..group_count)
-            .map(|_| not_a_place(scope.any(self.rng, 1)))
-            .collect();
-        let calls: Vec<(String, Type)> = (0..self.rng.random_range(1..4))
+        let in_sets = self.rng.random_bool(0.15);
+        let (groups, group) = match in_sets {
+            true => self.grouping_sets(&scope),
+            false => self.groups(&scope),
+        };
+        let mut calls: Vec<(String, Type)> = (0..self.rng.random_range(1..4))
             .map(|_| scope.call(self.rng))
             .collect();
+        if in_sets {
+            calls.extend(
+                groups
+                    .iter()
+                    .map(|(sql, _)| (format!("grouping({sql})"), Type::Small)),
+            );
+        }
+        if groups
+            .iter()
+            .chain(&calls)
+            .all(|(_, data_type)| !data_type.is_usable())
+        {
+            calls.push(("count(*)".to_owned(), Type::Int));
+        }
         let all: Vec<(String, Column)> = groups.iter().chain(&calls).enumerate().map(named).collect();
         let list = all
             .iter()
             .map(|(sql, column)| format!("{sql} AS {}", column.name));
         let list = list.collect::<Vec<_>>().join(", ");
-        let group = match groups.len() {
-            0 => String::new(),
-            _ => {
-                let groups: Vec<&str> = groups.iter().map(|(sql, _)| sql.as_str()).collect();
-                format!(" GROUP BY {}", groups.join(", "))
-            }
-        };
         let having = match self.rng.random_range(0..4) {
             0 => format!(" HAVING count(*) > {}", self.rng.random_range(0..3)),
             _ => String::new(),
@@ -113,6 +132,37 @@ impl<'a> Plans<'a> {
             sql: format!("SELECT {list} FROM {from}{filter}{group}{having}"),
             columns: all.into_iter().map(|(_, column)| column).collect(),
         }
+    }
+
+    /// What is grouped by, and the clause that says so.
+    fn groups(&mut self, scope: &Scope) -> (Vec<(String, Type)>, String) {
+        let count = *[0, 1, 1, 1, 2].choose(self.rng).expect("there are some");
+        let groups: Vec<(String, Type)> = (0..count).map(|_| not_a_place(scope.any(self.rng, 1))).collect();
+        let list: Vec<&str> = groups.iter().map(|(sql, _)| sql.as_str()).collect();
+        let clause = match list.len() {
+            0 => String::new(),
+            _ => format!(" GROUP BY {}", list.join(", ")),
+        };
+        (groups, clause)
+    }
+
+    /// One or two columns in several sets.
+    fn grouping_sets(&mut self, scope: &Scope) -> (Vec<(String, Type)>, String) {
+        let mut columns = scope.columns.clone();
+        columns.shuffle(self.rng);
+        columns.truncate(self.rng.random_range(1..3));
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let list = names.join(", ");
+        let (first, last) = (names[0], names[names.len() - 1]);
+        let clause = match self.rng.random_range(0..5) {
+            0 => format!("ROLLUP({list})"),
+            1 => format!("CUBE({list})"),
+            2 => format!("GROUPING SETS (({list}), ({first}), ())"),
+            3 => format!("GROUPING SETS (({last}), (), ({first}))"),
+            _ => format!("GROUPING SETS (({list}), ({last}))"),
+        };
+        let groups = columns.into_iter().map(|column| (column.name, column.data_type));
+        (groups.collect(), format!(" GROUP BY {clause}"))
     }
 
     fn union(&mut self, depth: usize, operator: &str) -> Query {
@@ -139,7 +189,7 @@ impl<'a> Plans<'a> {
 
     /// A window function over a total order, so that it has one answer.
     fn window(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1));
+        let inner = self.query(depth.saturating_sub(1)).usable();
         let alias = self.alias();
         let names: Vec<String> = inner
             .columns
@@ -165,14 +215,14 @@ impl<'a> Plans<'a> {
     }
 
     fn limited(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1));
+        let inner = self.query(depth.saturating_sub(1)).usable();
         let alias = self.alias();
         let names: Vec<&str> = inner.columns.iter().map(|column| column.name.as_str()).collect();
         let (limit, offset) = (self.rng.random_range(0..4), self.rng.random_range(0..2));
         let sql = format!(
-            "SELECT * FROM ({}) AS {alias} ORDER BY {} LIMIT {limit} OFFSET {offset}",
-            inner.sql,
-            names.join(", ")
+            "SELECT {0} FROM ({1}) AS {alias} ORDER BY {0} LIMIT {limit} OFFSET {offset}",
+            names.join(", "),
+            inner.sql
         );
         Query {
             sql,
@@ -254,7 +304,8 @@ impl<'a> Plans<'a> {
             let choice = self.rng.random_range(from..self.relations.len());
             self.relations[choice].clone()
         };
-        let qualified = columns.into_iter().map(|column| Column {
+        let usable = columns.into_iter().filter(|column| column.data_type.is_usable());
+        let qualified = usable.map(|column| Column {
             name: format!("{alias}.{}", column.name),
             data_type: column.data_type,
         });
@@ -267,7 +318,10 @@ impl<'a> Plans<'a> {
 
 /// The expression at a place, under a name that says the place.
 fn named((i, (sql, data_type)): (usize, &(String, Type))) -> (String, Column) {
-    let name = format!("c{i}");
+    let name = match data_type {
+        Type::Approximate => format!("{APPROXIMATE}{i}"),
+        _ => format!("c{i}"),
+    };
     (
         sql.clone(),
         Column {

@@ -103,6 +103,6 @@ fn cell(rng: &mut SmallRng, data_type: Type) -> Cell {
         Type::Text => Cell::Text(["", "a", "b", "ab"].choose(rng).expect("there are some")),
         Type::Decimal => Cell::Decimal(*[0, 50, 125, -125, 200].choose(rng).expect("there are some")),
         Type::Float | Type::Ratio => Cell::Float(rng.random_range(-1..4)),
-        Type::Bool => Cell::Null,
+        Type::Bool | Type::Approximate | Type::List => Cell::Null,
     }
 }

@@ -2,7 +2,7 @@
 //! scratch, and the sum of its deltas must be what is stored.
 
 use super::case::{Case, Row, Step, TABLES, batch};
-use super::compare::{different, stored, weights};
+use super::compare::{different, is_same, stored, weights};
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::{HashMap, HashSet};
@@ -299,7 +299,7 @@ impl World {
                 .iter()
                 .map(|rows| conform(rows, &schema).map(Batch::inserts));
             let expected = weights(&schema, &conformed.collect::<Result<Vec<_>, _>>().map_err(wrong)?)?;
-            if stored != expected {
+            if !is_same(&schema, &stored, &expected) {
                 return Err(different(view, "stored", &stored, "expected", &expected));
             }
             let summed = weights(&schema, &watched.deltas)?;

@@ -1,13 +1,16 @@
 //! What is remembered of a group for one call, and the result that follows from it.
 //!
-//! All but the extremes are sums, so that adding and taking away in any order gives the same state. Integers wrap as
-//! DataFusion's do: they are a ring, so a sum that wrapped and came back is right again.
+//! All but the first of an order are sums, so that adding and taking away in any order gives the same state. Integers
+//! wrap as DataFusion's do: they are a ring, so a sum that wrapped and came back is right again.
 
 use super::argument::Arguments;
+use super::bits::BitCounts;
 use super::bytes::{Cursor, write_bytes, write_signed, write_wide};
 use super::call::Call;
 use super::float_sum::FloatSum;
-use super::function::{AggregateFunction, Kind};
+use super::function::AggregateFunction;
+use super::kind::Kind;
+use super::moments::Moments;
 use super::value::Value;
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, i256};
 use viewfeed_change::{Error, Result};
@@ -33,8 +36,16 @@ pub(super) enum Accumulator {
         count: i64,
         sum: FloatSum,
     },
-    /// The smallest or largest value in the form it is ordered by; see [`super::ordered`].
-    Extreme(Option<Vec<u8>>),
+    Truth {
+        count: i64,
+        trues: i64,
+    },
+    Bits(Box<BitCounts>),
+    Moments(Box<Moments>),
+    /// The entry of the first value in the order asked for; see [`super::ordered`].
+    First(Option<Vec<u8>>),
+    /// Nothing: the values are beside the group.
+    List,
 }
 
 impl Accumulator {
@@ -55,22 +66,26 @@ impl Accumulator {
                 count: 0,
                 sum: FloatSum::default(),
             },
-            Kind::Smallest | Kind::Largest => Self::Extreme(None),
+            Kind::Truth => Self::Truth { count: 0, trues: 0 },
+            Kind::Bits => Self::Bits(Box::new(BitCounts::new())),
+            Kind::Moments => Self::Moments(Box::default()),
+            Kind::First => Self::First(None),
+            Kind::List => Self::List,
         }
     }
 
     /// Adds the argument of `row`, which is not NULL, `weight` times. Counts below zero are found when a delta is
     /// [merged](Self::merge) into the state.
     pub(super) fn add(&mut self, weight: i64, arguments: &Arguments<'_>, row: usize) {
-        let (Self::Count(count)
+        if let Self::Count(count)
         | Self::Integer { count, .. }
         | Self::Wide { count, .. }
         | Self::Interval { count, .. }
-        | Self::Float { count, .. }) = self
-        else {
-            return;
-        };
-        *count = count.saturating_add(weight);
+        | Self::Float { count, .. }
+        | Self::Truth { count, .. } = self
+        {
+            *count = count.saturating_add(weight);
+        }
         match (self, arguments) {
             (Self::Integer { sum, .. }, Arguments::Integers(at)) => {
                 *sum = sum.wrapping_add(at(row).wrapping_mul(i128::from(weight)));
@@ -86,6 +101,14 @@ impl Accumulator {
                     .for_each(|(part, addend)| *part = part.wrapping_add(addend));
             }
             (Self::Float { sum, .. }, Arguments::Floats(values)) => sum.add(values[row], weight),
+            (Self::Truth { trues, .. }, Arguments::Truths(values)) if values.value(row) => {
+                *trues = trues.saturating_add(weight);
+            }
+            (Self::Bits(bits), Arguments::Integers(at)) => bits.add(at(row) as u64, weight),
+            (Self::Moments(moments), Arguments::Floats(values)) => moments.add(values[row], None, weight),
+            (Self::Moments(moments), Arguments::FloatPairs(first, second)) => {
+                moments.add(first[row], Some(second[row]), weight);
+            }
             _ => {}
         }
     }
@@ -137,6 +160,15 @@ impl Accumulator {
                 sum.merge(addend);
                 add(count, *more) && !sum.is_negative()
             }
+            (
+                Self::Truth { count, trues },
+                Self::Truth {
+                    count: more,
+                    trues: more_trues,
+                },
+            ) => add(count, *more) && add(trues, *more_trues) && trues <= count,
+            (Self::Bits(bits), Self::Bits(more)) => bits.merge(more),
+            (Self::Moments(moments), Self::Moments(more)) => moments.merge(more),
             _ => return Err(Error::internal("two different aggregates were merged")),
         };
         if left { Ok(()) } else { Err(negative()) }
@@ -150,20 +182,27 @@ impl Accumulator {
             Self::Wide { count, sum } => *count == 0 && *sum == i256::ZERO,
             Self::Interval { count, parts } => *count == 0 && *parts == [0; 3],
             Self::Float { count, sum } => *count == 0 && sum.is_zero(),
-            Self::Extreme(value) => value.is_none(),
+            Self::Truth { count, trues } => *count == 0 && *trues == 0,
+            Self::Bits(bits) => bits.is_empty(),
+            Self::Moments(moments) => moments.is_empty(),
+            Self::First(value) => value.is_none(),
+            Self::List => true,
         }
     }
 
-    /// The result.
+    /// The result; that of a list is [read](super::ordered::OrderedValues::list) instead.
     pub(super) fn value(&self, call: &Call) -> Result<Value> {
-        let is_average = call.function() == AggregateFunction::Avg;
+        let function = call.function();
+        let is_average = function == AggregateFunction::Avg;
         Ok(match self {
             Self::Count(count) => Value::Integer(i128::from(*count)),
             Self::Integer { count: 0, .. }
             | Self::Wide { count: 0, .. }
             | Self::Interval { count: 0, .. }
             | Self::Float { count: 0, .. }
-            | Self::Extreme(None) => Value::Null,
+            | Self::Truth { count: 0, .. }
+            | Self::First(None)
+            | Self::List => Value::Null,
             Self::Integer { count, sum } if is_average => Value::Integer(i128::from(*sum as i64 / count)),
             Self::Integer { sum, .. } => Value::Integer(*sum),
             Self::Wide { count, sum } if is_average => decimal_average(*sum, *count, call)?,
@@ -171,7 +210,18 @@ impl Accumulator {
             Self::Interval { parts, .. } => Value::Interval(*parts),
             Self::Float { count, sum } if is_average => Value::Float(sum.value() / *count as f64),
             Self::Float { sum, .. } => Value::Float(sum.value()),
-            Self::Extreme(Some(bytes)) => Value::Encoded(call.unordered(bytes)),
+            Self::Truth { count, trues } => Value::Integer(i128::from(match function {
+                AggregateFunction::BoolOr => *trues > 0,
+                _ => trues == count,
+            })),
+            Self::Bits(bits) => bits_value(bits, function),
+            Self::Moments(moments) => match function {
+                AggregateFunction::Statistic(statistic) => {
+                    statistic.of(moments).map_or(Value::Null, Value::Float)
+                }
+                _ => return Err(Error::internal("moments of no statistic")),
+            },
+            Self::First(Some(entry)) => Value::Encoded(call.form()?.value_of(entry)?),
         })
     }
 
@@ -195,11 +245,18 @@ impl Accumulator {
                 write_signed(*count, out);
                 sum.encode(out);
             }
-            Self::Extreme(None) => out.push(0),
-            Self::Extreme(Some(bytes)) => {
-                out.push(1);
-                write_bytes(bytes, out);
+            Self::Truth { count, trues } => {
+                write_signed(*count, out);
+                write_signed(*trues, out);
             }
+            Self::Bits(bits) => bits.encode(out),
+            Self::Moments(moments) => moments.encode(out),
+            Self::First(None) => out.push(0),
+            Self::First(Some(entry)) => {
+                out.push(1);
+                write_bytes(entry, out);
+            }
+            Self::List => {}
         }
     }
 
@@ -223,10 +280,17 @@ impl Accumulator {
                 count: input.signed()?,
                 sum: FloatSum::decode(input)?,
             },
-            Kind::Smallest | Kind::Largest => match input.array()? {
-                [0] => Self::Extreme(None),
-                _ => Self::Extreme(Some(input.bytes()?.to_vec())),
+            Kind::Truth => Self::Truth {
+                count: input.signed()?,
+                trues: input.signed()?,
             },
+            Kind::Bits => Self::Bits(Box::new(BitCounts::decode(input)?)),
+            Kind::Moments => Self::Moments(Box::new(Moments::decode(input)?)),
+            Kind::First => match input.array()? {
+                [0] => Self::First(None),
+                _ => Self::First(Some(input.bytes()?.to_vec())),
+            },
+            Kind::List => Self::List,
         })
     }
 }
@@ -245,6 +309,16 @@ pub(in crate::operator) fn negative() -> Error {
 fn add(count: &mut i64, more: i64) -> bool {
     *count = count.saturating_add(more);
     *count >= 0
+}
+
+fn bits_value(bits: &BitCounts, function: AggregateFunction) -> Value {
+    let value = match function {
+        _ if bits.count() == 0 => return Value::Null,
+        AggregateFunction::BitAnd => bits.and(),
+        AggregateFunction::BitOr => bits.or(),
+        _ => bits.xor(),
+    };
+    Value::Integer(i128::from(value))
 }
 
 /// Sum by count in the result's scale, cut towards zero, as DataFusion's decimal average.

@@ -1,40 +1,46 @@
 //! A call made ready to run: its values of a batch, and which rows count.
 
-use super::function::{AggregateCall, AggregateFunction, Kind};
+use super::entry::{EncodedRows, EntryForm};
+use super::function::{AggregateCall, AggregateFunction, Argument};
+use super::kind::{Entries, Kind};
+use super::list;
 use super::value::{self, Value};
 use crate::operator::evaluate::evaluate;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
+use datafusion::common::utils::normalize_float_zero;
 use std::borrow::Cow;
-use std::sync::Arc;
-use viewfeed_change::row::{self, RowCodec, Rows};
 use viewfeed_change::{Batch, Error, Result};
 
 /// An [`AggregateCall`] with what follows from its types.
 pub(super) struct Call {
     call: AggregateCall,
     kind: Kind,
-    /// For the extremes: the form their values are ordered by.
-    codec: Option<RowCodec>,
+    entries: Entries,
+    /// What its entries look like, if it has any.
+    form: Option<EntryForm>,
 }
 
 impl Call {
     /// Fails on what [`super::supports`] denies.
     pub(super) fn new(call: AggregateCall) -> Result<Self> {
         let unsupported = || Error::internal("an aggregate that cannot be maintained was lowered");
-        let kind = Kind::of(call.function, &call.input_type, &call.output_type).ok_or_else(unsupported)?;
-        if call.argument.is_none() != (call.function == AggregateFunction::CountRows) {
-            return Err(unsupported());
-        }
-        let codec = match kind {
-            Kind::Smallest | Kind::Largest => {
-                let field = Field::new("value", row::plain_type(&call.input_type), true);
-                Some(RowCodec::for_schema(&Arc::new(Schema::new(vec![field])))?)
-            }
-            _ => None,
+        let kind = Kind::of(&call).ok_or_else(unsupported)?;
+        let entries = Entries::of(&call, kind);
+        let from_the_end = matches!(
+            call.function,
+            AggregateFunction::Max | AggregateFunction::LastValue
+        );
+        let form = match entries {
+            Entries::None => None,
+            _ => Some(EntryForm::new(call.input_type(), &call.order, from_the_end)?),
         };
-        Ok(Self { call, kind, codec })
+        Ok(Self {
+            call,
+            kind,
+            entries,
+            form,
+        })
     }
 
     pub(super) fn function(&self) -> AggregateFunction {
@@ -45,40 +51,51 @@ impl Call {
         self.kind
     }
 
+    pub(super) fn entries(&self) -> Entries {
+        self.entries
+    }
+
     pub(super) fn input_type(&self) -> &DataType {
-        &self.call.input_type
+        self.call.input_type()
     }
 
     pub(super) fn output_type(&self) -> &DataType {
         &self.call.output_type
     }
 
-    /// The argument's value for every row, durations as integers; None for `count(*)`.
-    pub(super) fn arguments(&self, rows: &RecordBatch) -> Result<Option<ArrayRef>> {
-        let Some(argument) = &self.call.argument else {
-            return Ok(None);
-        };
-        let values = evaluate(argument, rows)?;
-        match (self.kind, values.data_type()) {
-            (Kind::Integer, DataType::Duration(_)) => Ok(Some(cast(&values, &DataType::Int64)?)),
-            _ => Ok(Some(values)),
-        }
+    pub(super) fn is_distinct(&self) -> bool {
+        self.call.is_distinct
+    }
+
+    pub(super) fn delimiter(&self) -> &str {
+        &self.call.delimiter
+    }
+
+    /// The arguments' values for every row. Where DISTINCT counts, 0.0 and −0.0 are one value.
+    pub(super) fn arguments(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let arguments = self.call.arguments.iter();
+        arguments.map(|argument| self.values(argument, rows)).collect()
+    }
+
+    fn values(&self, argument: &Argument, rows: &RecordBatch) -> Result<ArrayRef> {
+        let values = evaluate(&argument.value, rows)?;
+        Ok(match self.call.is_distinct {
+            true => normalize_float_zero(&values),
+            false => values,
+        })
     }
 
     /// The weights of `batch`, 0 for rows that do not count: filtered out, or NULL.
-    pub(super) fn weights<'a>(
-        &self,
-        batch: &'a Batch,
-        arguments: Option<&ArrayRef>,
-    ) -> Result<Cow<'a, [i64]>> {
+    pub(super) fn weights<'a>(&self, batch: &'a Batch, arguments: &[ArrayRef]) -> Result<Cow<'a, [i64]>> {
         let mut weights = Cow::Borrowed(batch.weights());
-        if let Some(nulls) = arguments.and_then(|array| array.logical_nulls())
-            && nulls.null_count() > 0
-        {
-            let counted = weights.to_mut().iter_mut().zip(nulls.iter());
-            counted
-                .filter(|(_, is_value)| !is_value)
-                .for_each(|(weight, _)| *weight = 0);
+        let nullable = arguments.iter().filter(|_| self.call.skips_null);
+        for nulls in nullable.filter_map(|array| array.logical_nulls()) {
+            if nulls.null_count() > 0 {
+                let counted = weights.to_mut().iter_mut().zip(nulls.iter());
+                counted
+                    .filter(|(_, is_value)| !is_value)
+                    .for_each(|(weight, _)| *weight = 0);
+            }
         }
         if let Some(filter) = &self.call.filter {
             let passes = evaluate(filter, batch.rows())?;
@@ -93,34 +110,26 @@ impl Call {
         Ok(weights)
     }
 
-    /// The values of an extreme's argument in the row encoding.
-    pub(super) fn encode(&self, arguments: ArrayRef) -> Result<Rows> {
-        let codec = self
-            .codec
-            .as_ref()
-            .ok_or_else(|| Error::internal("this aggregate has no order"))?;
-        let rows = RecordBatch::try_from_iter_with_nullable([("value", arguments, true)])?;
-        codec.encode(&row::conform(&rows, codec.schema())?)
+    /// What the entries of these rows are made of.
+    pub(super) fn encode(&self, arguments: &[ArrayRef], rows: &RecordBatch) -> Result<EncodedRows> {
+        let values = arguments.first().cloned();
+        let values = values.ok_or_else(|| Error::internal("values of no argument"))?;
+        let keys = self.call.order.iter().map(|key| self.values(&key.by, rows));
+        self.form()?.encode(values, keys.collect::<Result<_>>()?)
     }
 
-    /// Appends the bytes an encoded value is ordered by. Every bit is inverted for `max`: no encoding is the start of
-    /// another, so that inverts the order, and the extreme is always the first.
-    pub(super) fn write_ordered(&self, encoded: &[u8], out: &mut Vec<u8>) {
-        match self.kind {
-            Kind::Largest => out.extend(encoded.iter().map(|byte| !byte)),
-            _ => out.extend(encoded),
-        }
-    }
-
-    /// The encoded value that is ordered by these bytes.
-    pub(super) fn unordered(&self, ordered: &[u8]) -> Vec<u8> {
-        let mut encoded = Vec::with_capacity(ordered.len());
-        self.write_ordered(ordered, &mut encoded);
-        encoded
+    /// The form of its entries. Fails if it has none.
+    pub(super) fn form(&self) -> Result<&EntryForm> {
+        let form = self.form.as_ref();
+        form.ok_or_else(|| Error::internal("this aggregate keeps no values"))
     }
 
     /// A column of results.
     pub(super) fn column(&self, values: &[&Value]) -> Result<ArrayRef> {
-        value::column(values, &self.call.output_type, self.codec.as_ref())
+        match self.kind {
+            Kind::First => value::encoded(values, self.form()?),
+            Kind::List => list::column(values, self),
+            _ => value::column(values, self.output_type()),
+        }
     }
 }

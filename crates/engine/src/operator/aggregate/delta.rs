@@ -3,11 +3,10 @@
 use super::accumulator::Accumulator;
 use super::argument::Arguments;
 use super::call::Call;
-use super::function::Kind;
+use super::kind::Entries;
 use crate::operator::tally::Tally;
-use arrow::array::ArrayRef;
 use viewfeed_change::row::Rows;
-use viewfeed_change::{Batch, Error, Result};
+use viewfeed_change::{Batch, Result};
 
 /// The groups that changed, in the order they were first seen, and what changed in them.
 pub(super) struct Delta {
@@ -21,16 +20,16 @@ pub(super) struct Delta {
 pub(super) enum Column {
     /// By the place of the group.
     Sums(Vec<Accumulator>),
-    /// Weights by the place of the group (big-endian u32) and the value in its ordered form.
+    /// Weights by the place of the group (big-endian u32) and the value's entry.
     Values(Tally),
 }
 
 impl Delta {
     /// No change.
     pub(super) fn new(calls: &[Call]) -> Self {
-        let column = |call: &Call| match call.kind() {
-            Kind::Smallest | Kind::Largest => Column::Values(Tally::default()),
-            _ => Column::Sums(Vec::new()),
+        let column = |call: &Call| match call.entries() {
+            Entries::None => Column::Sums(Vec::new()),
+            Entries::Presence | Entries::Order => Column::Values(Tally::default()),
         };
         Self {
             groups: Tally::default(),
@@ -46,20 +45,26 @@ impl Delta {
             .collect();
         for (call, column) in calls.iter().zip(&mut self.columns) {
             let arguments = call.arguments(batch.rows())?;
-            let weights = call.weights(batch, arguments.as_ref())?;
+            let weights = call.weights(batch, &arguments)?;
+            let counted = places.iter().zip(weights.iter()).enumerate();
+            let counted = counted.filter(|(_, (_, weight))| **weight != 0);
             match column {
                 Column::Sums(sums) => {
                     sums.resize_with(self.groups.len(), || Accumulator::new(call.kind()));
-                    let arguments = Arguments::new(call.kind(), arguments.as_ref())?;
-                    for (row, (place, weight)) in places.iter().zip(weights.iter()).enumerate() {
-                        if *weight != 0 {
-                            sums[*place as usize].add(*weight, &arguments, row);
-                        }
+                    let arguments = Arguments::new(call.kind(), &arguments)?;
+                    for (row, (place, weight)) in counted {
+                        sums[*place as usize].add(*weight, &arguments, row);
                     }
                 }
                 Column::Values(values) => {
-                    let arguments = arguments.ok_or_else(|| Error::internal("min and max of nothing"))?;
-                    add_values(values, call, &places, &weights, arguments)?;
+                    let encoded = call.encode(&arguments, batch.rows())?;
+                    let mut entry = Vec::new();
+                    for (row, (place, weight)) in counted {
+                        entry.clear();
+                        entry.extend(place.to_be_bytes());
+                        call.form()?.write(&encoded, row, &mut entry);
+                        values.add(&entry, *weight);
+                    }
                 }
             }
         }
@@ -67,22 +72,10 @@ impl Delta {
     }
 }
 
-fn add_values(
-    values: &mut Tally,
-    call: &Call,
-    places: &[u32],
-    weights: &[i64],
-    arguments: ArrayRef,
-) -> Result<()> {
-    let encoded = call.encode(arguments)?;
-    let mut entry = Vec::new();
-    for (i, (place, weight)) in places.iter().zip(weights).enumerate() {
-        if *weight != 0 {
-            entry.clear();
-            entry.extend(place.to_be_bytes());
-            call.write_ordered(encoded.row(i), &mut entry);
-            values.add(&entry, *weight);
-        }
-    }
-    Ok(())
+/// The place of the group and the value's entry.
+pub(super) fn split(entry: &[u8]) -> (u32, &[u8]) {
+    let (place, value) = entry
+        .split_first_chunk()
+        .expect("an entry starts with the place of its group");
+    (u32::from_be_bytes(*place), value)
 }

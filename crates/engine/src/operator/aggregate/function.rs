@@ -1,15 +1,16 @@
-//! Which aggregate functions are incremental, over which types, and what kind of state each needs. The functions'
-//! result types and rounding are DataFusion's.
+//! Which aggregate functions are incremental, and what a call of one is. The functions' result types and rounding are
+//! DataFusion's.
 
-use arrow::datatypes::{DataType, IntervalUnit};
+use super::kind::Kind;
+use super::statistic::Statistic;
+use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
-use viewfeed_change::row::plain_type;
 
 /// An aggregate function that can be kept true by what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AggregateFunction {
-    /// `count(x)`: rows where x is not NULL.
+    /// `count(x, …)`: rows where no argument is NULL.
     Count,
     /// `count(*)`: rows.
     CountRows,
@@ -21,6 +22,100 @@ pub(crate) enum AggregateFunction {
     Min,
     /// `max(x)`.
     Max,
+    /// `any_value(x)`: the value that is not NULL and first in the row encoding.
+    AnyValue,
+    /// `first_value(x ORDER BY …)`: rows that are equal in order, or all of them without one, are ordered by `x` in
+    /// the row encoding.
+    FirstValue,
+    /// `last_value(x ORDER BY …)`, ordered as `first_value`.
+    LastValue,
+    /// `bool_and(x)`.
+    BoolAnd,
+    /// `bool_or(x)`.
+    BoolOr,
+    /// `bit_and(x)`.
+    BitAnd,
+    /// `bit_or(x)`.
+    BitOr,
+    /// `bit_xor(x)`.
+    BitXor,
+    /// `array_agg(x ORDER BY …)`, ordered as `first_value`.
+    ArrayAgg,
+    /// `string_agg(x, 'delimiter' ORDER BY …)`, ordered as `first_value`.
+    StringAgg,
+    /// Variances, correlations, regressions.
+    Statistic(Statistic),
+}
+
+impl AggregateFunction {
+    /// The function with DataFusion's name for it; `count` of something.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "count" => Self::Count,
+            "sum" => Self::Sum,
+            "avg" => Self::Avg,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "any_value" => Self::AnyValue,
+            "first_value" => Self::FirstValue,
+            "last_value" => Self::LastValue,
+            "bool_and" => Self::BoolAnd,
+            "bool_or" => Self::BoolOr,
+            "bit_and" => Self::BitAnd,
+            "bit_or" => Self::BitOr,
+            "bit_xor" => Self::BitXor,
+            "array_agg" => Self::ArrayAgg,
+            "string_agg" => Self::StringAgg,
+            other => Self::Statistic(Statistic::named(other)?),
+        })
+    }
+
+    /// How many arguments it takes; `count` takes any number.
+    pub(crate) fn takes(self, arguments: usize) -> bool {
+        match self {
+            Self::Count => arguments > 0,
+            Self::CountRows => arguments == 0,
+            Self::Statistic(statistic) => arguments == statistic.arguments(),
+            _ => arguments == 1,
+        }
+    }
+
+    /// Whether the order of rows matters to it.
+    pub(crate) fn is_ordered(self) -> bool {
+        matches!(
+            self,
+            Self::FirstValue | Self::LastValue | Self::ArrayAgg | Self::StringAgg
+        )
+    }
+
+    /// Whether NULL is a value like others to it, unless the call says otherwise.
+    pub(crate) fn respects_null(self) -> bool {
+        matches!(self, Self::FirstValue | Self::LastValue | Self::ArrayAgg)
+    }
+
+    /// Whether a value that is there twice counts as if it were there once.
+    pub(super) fn is_idempotent(self) -> bool {
+        use AggregateFunction::*;
+        matches!(
+            self,
+            Min | Max | AnyValue | FirstValue | LastValue | BoolAnd | BoolOr | BitAnd | BitOr
+        )
+    }
+}
+
+/// What is computed of an input row: a value, and its type.
+#[derive(Clone, Debug)]
+pub(crate) struct Argument {
+    pub(crate) value: Arc<dyn PhysicalExpr>,
+    pub(crate) data_type: DataType,
+}
+
+/// What rows are ordered by within a group.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderKey {
+    pub(crate) by: Argument,
+    pub(crate) is_descending: bool,
+    pub(crate) nulls_first: bool,
 }
 
 /// One column of results.
@@ -28,154 +123,54 @@ pub(crate) enum AggregateFunction {
 pub(crate) struct AggregateCall {
     /// What is computed.
     pub(crate) function: AggregateFunction,
-    /// From which value of an input row; only `CountRows` has none.
-    pub(crate) argument: Option<Arc<dyn PhysicalExpr>>,
+    /// From which values of an input row, of the types they have after DataFusion's coercion.
+    pub(crate) arguments: Vec<Argument>,
+    /// `DISTINCT`: equal arguments count once.
+    pub(crate) is_distinct: bool,
+    /// `ORDER BY`, for the functions that are ordered.
+    pub(crate) order: Vec<OrderKey>,
+    /// Whether rows with a NULL argument do not count.
+    pub(crate) skips_null: bool,
     /// `FILTER (WHERE …)`: rows for which this is not true do not count.
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
-    /// The type of the argument, after DataFusion's coercion; `Null` if there is none.
-    pub(crate) input_type: DataType,
+    /// What `string_agg` puts between two values.
+    pub(crate) delimiter: String,
     /// The type of the result, as DataFusion gives it.
     pub(crate) output_type: DataType,
 }
 
-/// Whether [`super::Aggregate`] can maintain `function` of values of `input_type` with results of `output_type`
-/// exactly; what it cannot is recomputed.
-pub(crate) fn supports(function: AggregateFunction, input_type: &DataType, output_type: &DataType) -> bool {
-    Kind::of(function, input_type, output_type).is_some()
-}
-
-/// The kind of state a call keeps per group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// How many values.
-    Count,
-    /// A sum that fits 128 bits, and how many values.
-    Integer,
-    /// A sum that needs 256 bits, and how many values.
-    Wide,
-    /// A sum of three parts, and how many values.
-    Interval,
-    /// An exact sum of floats, and how many values.
-    Float,
-    /// The smallest value; all values are kept in order.
-    Smallest,
-    /// The largest value; all values are kept in inverted order.
-    Largest,
-}
-
-impl Kind {
-    /// The kind for a call, or None if it cannot be kept exactly.
-    pub(super) fn of(function: AggregateFunction, input: &DataType, output: &DataType) -> Option<Self> {
-        let (input, output) = (&plain_type(input), &plain_type(output));
-        let kind = match function {
-            AggregateFunction::Count | AggregateFunction::CountRows => Self::Count,
-            AggregateFunction::Sum => Self::of_sum(input)?,
-            AggregateFunction::Avg => Self::of_average(input)?,
-            AggregateFunction::Min if is_ordered(input) => Self::Smallest,
-            AggregateFunction::Max if is_ordered(input) => Self::Largest,
-            AggregateFunction::Min | AggregateFunction::Max => return None,
-        };
-        let wanted = match (function, input, output) {
-            (AggregateFunction::Count | AggregateFunction::CountRows, _, output) => {
-                *output == DataType::Int64
-            }
-            (_, DataType::Decimal128(..), DataType::Decimal128(..)) => true,
-            (_, DataType::Decimal256(..), DataType::Decimal256(..)) => true,
-            (_, input, output) => input == output,
-        };
-        wanted.then_some(kind)
-    }
-
-    fn of_sum(input: &DataType) -> Option<Self> {
-        match input {
-            DataType::Int64 | DataType::UInt64 | DataType::Duration(_) | DataType::Decimal128(..) => {
-                Some(Self::Integer)
-            }
-            DataType::Decimal256(..) => Some(Self::Wide),
-            DataType::Float64 => Some(Self::Float),
-            DataType::Interval(IntervalUnit::YearMonth) => Some(Self::Integer),
-            DataType::Interval(_) => Some(Self::Interval),
-            _ => None,
+impl AggregateCall {
+    /// A call without any clause.
+    pub(crate) fn new(function: AggregateFunction, arguments: Vec<Argument>, output_type: DataType) -> Self {
+        Self {
+            function,
+            arguments,
+            is_distinct: false,
+            order: Vec::new(),
+            skips_null: !function.respects_null(),
+            filter: None,
+            delimiter: String::new(),
+            output_type,
         }
     }
 
-    fn of_average(input: &DataType) -> Option<Self> {
-        match input {
-            DataType::Float64 => Some(Self::Float),
-            DataType::Duration(_) => Some(Self::Integer),
-            DataType::Decimal128(..) | DataType::Decimal256(..) => Some(Self::Wide),
-            _ => None,
-        }
+    /// The type of the first argument; `Null` if there is none.
+    pub(super) fn input_type(&self) -> &DataType {
+        self.arguments
+            .first()
+            .map_or(&DataType::Null, |first| &first.data_type)
+    }
+
+    /// Whether a change is answered with all values of the group.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(
+            self.function,
+            AggregateFunction::ArrayAgg | AggregateFunction::StringAgg
+        )
     }
 }
 
-/// Whether the order of the row encoding is DataFusion's order of values. It is not for nested types (NULLs within),
-/// and a type without values has no order.
-fn is_ordered(data_type: &DataType) -> bool {
-    use DataType::*;
-    matches!(
-        data_type,
-        Boolean
-            | Int8
-            | Int16
-            | Int32
-            | Int64
-            | UInt8
-            | UInt16
-            | UInt32
-            | UInt64
-            | Float32
-            | Float64
-            | Utf8
-            | Binary
-            | FixedSizeBinary(_)
-            | Date32
-            | Date64
-            | Time32(_)
-            | Time64(_)
-            | Timestamp(..)
-            | Duration(_)
-            | Interval(_)
-            | Decimal128(..)
-            | Decimal256(..)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use AggregateFunction::*;
-
-    #[test]
-    fn what_is_exact_is_supported_and_the_rest_is_not() {
-        let same = |function, data_type: DataType| supports(function, &data_type, &data_type);
-        assert!(supports(Count, &DataType::Utf8, &DataType::Int64));
-        assert!(supports(CountRows, &DataType::Null, &DataType::Int64));
-        assert!(supports(
-            Sum,
-            &DataType::Decimal128(10, 2),
-            &DataType::Decimal128(20, 2)
-        ));
-        assert!(supports(
-            Avg,
-            &DataType::Decimal128(10, 2),
-            &DataType::Decimal128(14, 6)
-        ));
-        assert!(same(Sum, DataType::Interval(IntervalUnit::MonthDayNano)));
-        assert!(same(Max, DataType::Utf8View), "views become plain text");
-        assert!(
-            !supports(Sum, &DataType::Int32, &DataType::Int64),
-            "DataFusion casts before it adds"
-        );
-        assert!(!same(Avg, DataType::Int64));
-        assert!(
-            !same(Min, DataType::Decimal32(9, 2)),
-            "the row encoding has no form for it"
-        );
-        assert!(!same(
-            Min,
-            DataType::Struct(Vec::<arrow::datatypes::Field>::new().into())
-        ));
-        assert!(!same(Max, DataType::Null));
-    }
+/// Whether [`super::Aggregate`] can maintain `call` exactly; what it cannot is computed again.
+pub(crate) fn supports(call: &AggregateCall) -> bool {
+    Kind::of(call).is_some()
 }

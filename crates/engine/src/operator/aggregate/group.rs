@@ -3,11 +3,10 @@
 use super::accumulator::{Accumulator, negative};
 use super::bytes::{Cursor, damaged, write_unsigned};
 use super::call::Call;
-use super::value::Value;
 use viewfeed_change::Result;
 
 /// The version of the stored form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How many rows a group has, and what each call remembers of them.
 #[derive(Clone)]
@@ -23,14 +22,6 @@ impl Group {
             rows: 0,
             accumulators: calls.iter().map(|call| Accumulator::new(call.kind())).collect(),
         }
-    }
-
-    /// The results of the calls.
-    pub(super) fn results(&self, calls: &[Call]) -> Result<Vec<Value>> {
-        let of_calls = self.accumulators.iter().zip(calls);
-        of_calls
-            .map(|(accumulator, call)| accumulator.value(call))
-            .collect()
     }
 
     /// Fails if rows were taken away that were not there, as far as the sums show it.

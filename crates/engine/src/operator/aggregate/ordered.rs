@@ -1,8 +1,11 @@
-//! Values in order, for min and max under any removal: one entry per group and value with the value's count, and the
-//! extreme is the first of the group. A group remembers its extreme, so that it is looked for only when it is removed.
+//! Values in order, for firsts and lists under any removal: one entry per group and value with the value's count. A
+//! group remembers its first, so that it is looked for only when it is removed.
 
 use super::accumulator::negative;
 use super::bytes::{Cursor, write_unsigned};
+use super::call::Call;
+use super::delta::split;
+use super::value::Value;
 use crate::operator::tally::Tally;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,44 +16,56 @@ use viewfeed_store::{Reader, Txn};
 pub(super) struct OrderedValues<'a> {
     /// Where the group's entries start.
     pub(super) prefix: &'a [u8],
-    /// The state before this step.
-    pub(super) before: &'a Reader,
+    /// The state they are read from.
+    pub(super) reader: &'a Reader,
 }
 
-/// What a step changed in a group: value → weight, smallest first. Weights are not 0.
+/// What a step changed in a group: entry → weight, smallest first. Weights are not 0.
 pub(super) type Changes<'a> = BTreeMap<&'a [u8], i64>;
 
+/// What staging changes has shown.
+pub(super) struct Staged<'a> {
+    /// The first of the changed values that is there now.
+    first: Option<&'a [u8]>,
+    /// The values that are not there any more, smallest first.
+    gone: Vec<&'a [u8]>,
+}
+
 impl OrderedValues<'_> {
-    /// Stages the changed counts and gives the new extreme; `extreme` is the one before.
-    pub(super) fn step(
-        &self,
-        extreme: Option<&[u8]>,
-        changes: &Changes<'_>,
-        txn: &mut Txn,
-    ) -> Result<Option<Vec<u8>>> {
-        let mut first_changed = None;
-        let mut gone = Vec::new();
+    /// Stages the changed counts over those of the state before.
+    pub(super) fn stage<'a>(&self, changes: &Changes<'a>, txn: &mut Txn) -> Result<Staged<'a>> {
+        let mut staged = Staged {
+            first: None,
+            gone: Vec::new(),
+        };
         for (value, weight) in changes {
             let key = [self.prefix, value].concat();
-            let old = self.before.get(&key)?.map_or(Ok(0), |bytes| count_of(&bytes))?;
+            let old = self.reader.get(&key)?.map_or(Ok(0), |bytes| count_of(&bytes))?;
             match old.saturating_add(*weight) {
                 ..0 => return Err(negative()),
                 0 => {
                     txn.delete(key);
-                    gone.push(*value);
+                    staged.gone.push(*value);
                 }
                 count => {
                     txn.put(key, bytes_of(count));
-                    first_changed = first_changed.or(Some(*value));
+                    staged.first = staged.first.or(Some(*value));
                 }
             }
         }
-        let first_unchanged = match extreme {
-            Some(extreme) if gone.binary_search(&extreme).is_ok() => self.next_after(extreme, &gone)?,
+        Ok(staged)
+    }
+
+    /// The first value after what was staged; `first` is the one before.
+    pub(super) fn first_after(&self, first: Option<&[u8]>, staged: &Staged<'_>) -> Result<Option<Vec<u8>>> {
+        let unchanged = match first {
+            Some(first) if staged.gone.binary_search(&first).is_ok() => {
+                self.next_after(first, &staged.gone)?
+            }
             other => other.map(<[u8]>::to_vec),
         };
-        let first_changed = first_changed.map(<[u8]>::to_vec);
-        Ok(match (first_changed, first_unchanged) {
+        let changed = staged.first.map(<[u8]>::to_vec);
+        Ok(match (changed, unchanged) {
             (Some(changed), Some(unchanged)) => Some(changed.min(unchanged)),
             (changed, unchanged) => changed.or(unchanged),
         })
@@ -60,7 +75,7 @@ impl OrderedValues<'_> {
     fn next_after(&self, value: &[u8], gone: &[&[u8]]) -> Result<Option<Vec<u8>>> {
         let mut found = None;
         let from = [self.prefix, value].concat();
-        self.before.scan(self.prefix, &from, &mut |key, _| {
+        self.reader.scan(self.prefix, &from, &mut |key, _| {
             let value = &key[self.prefix.len()..];
             if gone.binary_search(&value).is_ok() {
                 return Ok(ControlFlow::Continue(()));
@@ -70,16 +85,26 @@ impl OrderedValues<'_> {
         })?;
         Ok(found)
     }
+
+    /// All values in order, with how often each is in the result of `call`: O(group).
+    pub(super) fn list(&self, call: &Call) -> Result<Value> {
+        let mut entries = Vec::new();
+        self.reader.scan(self.prefix, self.prefix, &mut |key, count| {
+            let value = call.form()?.value_of(&key[self.prefix.len()..])?;
+            let count = if call.is_distinct() { 1 } else { count_of(count)? };
+            entries.push((value, count));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(Value::List(entries))
+    }
 }
 
 /// Splits the weights a call's delta gathered by group: `changes[place]` are those of the group at `place`.
 pub(super) fn by_group(values: &Tally, groups: usize) -> Vec<Changes<'_>> {
     let mut changes = vec![Changes::new(); groups];
     for (entry, weight) in values.iter().filter(|(_, weight)| *weight != 0) {
-        let (place, value) = entry
-            .split_first_chunk()
-            .expect("an entry starts with the place of its group");
-        changes[u32::from_be_bytes(*place) as usize].insert(value, weight);
+        let (place, value) = split(entry);
+        changes[place as usize].insert(value, weight);
     }
     changes
 }

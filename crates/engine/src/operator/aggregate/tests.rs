@@ -4,8 +4,8 @@ use super::*;
 use crate::operator::distinct::Distinct;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, IntervalDayTime, IntervalMonthDayNano, IntervalUnit, TimeUnit};
-use datafusion::functions_aggregate::{average, count, min_max, sum};
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::functions_aggregate::{average, bit_and_or_xor, bool_and_or, count, min_max, sum};
+use datafusion::logical_expr::{Accumulator, AggregateUDF};
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::scalar::ScalarValue;
@@ -16,12 +16,17 @@ use std::ops::ControlFlow;
 use viewfeed_change::{RelationId, Timestamp};
 use viewfeed_store::{Durability, EpochRecord, Options, Store};
 
-const FUNCTIONS: [AggregateFunction; 5] = [
+const FUNCTIONS: [AggregateFunction; 10] = [
     AggregateFunction::Count,
     AggregateFunction::Sum,
     AggregateFunction::Avg,
     AggregateFunction::Min,
     AggregateFunction::Max,
+    AggregateFunction::BoolAnd,
+    AggregateFunction::BoolOr,
+    AggregateFunction::BitAnd,
+    AggregateFunction::BitOr,
+    AggregateFunction::BitXor,
 ];
 
 fn types() -> Vec<DataType> {
@@ -101,6 +106,12 @@ fn udaf(function: AggregateFunction) -> Arc<AggregateUDF> {
         AggregateFunction::Avg => average::avg_udaf(),
         AggregateFunction::Min => min_max::min_udaf(),
         AggregateFunction::Max => min_max::max_udaf(),
+        AggregateFunction::BoolAnd => bool_and_or::bool_and_udaf(),
+        AggregateFunction::BoolOr => bool_and_or::bool_or_udaf(),
+        AggregateFunction::BitAnd => bit_and_or_xor::bit_and_udaf(),
+        AggregateFunction::BitOr => bit_and_or_xor::bit_or_udaf(),
+        AggregateFunction::BitXor => bit_and_or_xor::bit_xor_udaf(),
+        other => panic!("{other:?} is not tested here"),
     }
 }
 
@@ -189,6 +200,17 @@ impl Bench {
     }
 }
 
+/// DataFusion's accumulator for a call of column `x`, if it has one.
+fn accumulator(call: &AggregateCall, input: &SchemaRef) -> Option<Box<dyn Accumulator>> {
+    let mut builder = AggregateExprBuilder::new(udaf(call.function), vec![Arc::new(ColumnExpr::new("x", 1))])
+        .schema(input.clone())
+        .alias("x");
+    if call.is_distinct {
+        builder = builder.distinct();
+    }
+    builder.build().unwrap().create_accumulator().ok()
+}
+
 /// One table: a group column and an argument of one type; every supported function of the argument.
 struct Model {
     input: SchemaRef,
@@ -206,26 +228,32 @@ impl Model {
         ]));
         let mut fields = vec![group];
         fields.truncate(usize::from(is_grouped));
-        let mut calls = vec![AggregateCall {
-            function: AggregateFunction::CountRows,
-            argument: None,
-            filter: None,
-            input_type: DataType::Null,
-            output_type: DataType::Int64,
-        }];
+        let mut calls = vec![AggregateCall::new(
+            AggregateFunction::CountRows,
+            vec![],
+            DataType::Int64,
+        )];
         for function in FUNCTIONS {
             let Ok(output_type) = udaf(function).return_type(std::slice::from_ref(data_type)) else {
                 continue;
             };
-            if supports(function, data_type, &output_type) {
-                calls.push(AggregateCall {
-                    function,
-                    argument: Some(Arc::new(ColumnExpr::new("x", 1))),
-                    filter: None,
-                    input_type: data_type.clone(),
-                    output_type,
-                });
-            }
+            let argument = Argument {
+                value: Arc::new(ColumnExpr::new("x", 1)),
+                data_type: data_type.clone(),
+            };
+            let call = AggregateCall::new(function, vec![argument], output_type);
+            let distinct = AggregateCall {
+                is_distinct: true,
+                ..call.clone()
+            };
+            let is_in_datafusion = |call: &&AggregateCall| accumulator(call, &input).is_some();
+            let both = [call, distinct];
+            calls.extend(
+                both.iter()
+                    .filter(|call| supports(call))
+                    .filter(is_in_datafusion)
+                    .cloned(),
+            );
         }
         let named =
             |(i, call): (usize, &AggregateCall)| Field::new(format!("c{i}"), call.output_type.clone(), true);
@@ -234,6 +262,7 @@ impl Model {
             group: (0..usize::from(is_grouped))
                 .map(|_| Arc::new(ColumnExpr::new("g", 0)) as _)
                 .collect(),
+            always: (!is_grouped).then(Vec::new).into_iter().collect(),
             calls,
             output_schema: Arc::new(Schema::new(fields)),
         };
@@ -313,13 +342,7 @@ impl Model {
         if call.function == AggregateFunction::CountRows {
             return ScalarValue::Int64(Some(rows.len() as i64));
         }
-        let aggregate =
-            AggregateExprBuilder::new(udaf(call.function), vec![Arc::new(ColumnExpr::new("x", 1))])
-                .schema(self.input.clone())
-                .alias("x")
-                .build()
-                .unwrap();
-        let mut accumulator = aggregate.create_accumulator().unwrap();
+        let mut accumulator = accumulator(call, &self.input).unwrap();
         if !rows.is_empty() {
             accumulator
                 .update_batch(&[ScalarValue::iter_to_array(rows.iter().cloned()).unwrap()])

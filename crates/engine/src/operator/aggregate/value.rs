@@ -1,9 +1,9 @@
 //! Results of aggregates, and how columns are made of them.
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray};
+use super::entry::EntryForm;
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray};
 use arrow::datatypes::*;
 use std::sync::Arc;
-use viewfeed_change::row::RowCodec;
 use viewfeed_change::{Error, Result};
 
 /// A result of one call for one group.
@@ -21,6 +21,8 @@ pub(super) enum Value {
     Float(f64),
     /// A value in the row encoding.
     Encoded(Vec<u8>),
+    /// Values in the row encoding, with how often each is there.
+    List(Vec<(Vec<u8>, i64)>),
 }
 
 impl Value {
@@ -33,17 +35,30 @@ impl Value {
             (Self::Interval(a), Self::Interval(b)) => a == b,
             (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
             (Self::Encoded(a), Self::Encoded(b)) => a == b,
+            (Self::List(a), Self::List(b)) => a == b,
             _ => false,
+        }
+    }
+
+    /// The values of a list; none for anything else.
+    pub(super) fn entries(&self) -> &[(Vec<u8>, i64)] {
+        match self {
+            Self::List(entries) => entries,
+            _ => &[],
         }
     }
 }
 
-/// A column of type `data_type` with these results. `codec` decodes the encoded ones.
-pub(super) fn column(values: &[&Value], data_type: &DataType, codec: Option<&RowCodec>) -> Result<ArrayRef> {
-    if let Some(codec) = codec {
-        return encoded(values, codec);
-    }
+/// A column of type `data_type` with these results.
+pub(super) fn column(values: &[&Value], data_type: &DataType) -> Result<ArrayRef> {
     Ok(match data_type {
+        DataType::Boolean => truths(values),
+        DataType::Int8 => integers::<Int8Type>(values, data_type, |bits| bits as i8),
+        DataType::Int16 => integers::<Int16Type>(values, data_type, |bits| bits as i16),
+        DataType::Int32 => integers::<Int32Type>(values, data_type, |bits| bits as i32),
+        DataType::UInt8 => integers::<UInt8Type>(values, data_type, |bits| bits as u8),
+        DataType::UInt16 => integers::<UInt16Type>(values, data_type, |bits| bits as u16),
+        DataType::UInt32 => integers::<UInt32Type>(values, data_type, |bits| bits as u32),
         DataType::Int64 => integers::<Int64Type>(values, data_type, |sum| sum as i64),
         DataType::UInt64 => integers::<UInt64Type>(values, data_type, |sum| sum as u64),
         DataType::Decimal128(..) => integers::<Decimal128Type>(values, data_type, |sum| sum),
@@ -82,13 +97,22 @@ pub(super) fn column(values: &[&Value], data_type: &DataType, codec: Option<&Row
     })
 }
 
-fn encoded(values: &[&Value], codec: &RowCodec) -> Result<ArrayRef> {
+/// A column of values that are kept as entries of this form.
+pub(super) fn encoded(values: &[&Value], form: &EntryForm) -> Result<ArrayRef> {
     const NULL: &[u8] = &[0];
     let rows = values.iter().map(|value| match value {
         Value::Encoded(bytes) => bytes.as_slice(),
         _ => NULL,
     });
-    Ok(codec.decode(rows)?.column(0).clone())
+    form.decode(rows)
+}
+
+fn truths(values: &[&Value]) -> ArrayRef {
+    let native = |value: &&Value| match value {
+        Value::Integer(truth) => Some(*truth != 0),
+        _ => None,
+    };
+    Arc::new(values.iter().map(native).collect::<BooleanArray>())
 }
 
 fn integers<T: ArrowPrimitiveType>(
