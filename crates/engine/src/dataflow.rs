@@ -4,7 +4,7 @@
 use crate::operator::aggregate::Aggregate;
 use crate::operator::distinct::Distinct;
 use crate::operator::filter_project::FilterProject;
-use crate::operator::join::{Join, Side};
+use crate::operator::join::{Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
 use crate::operator::union::Union;
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
@@ -179,13 +179,31 @@ impl Builder<'_> {
         plan: &JoinPlan,
         names: &mut dyn Iterator<Item = StateName>,
     ) -> Result<Join> {
-        let mut side = |input: &Node, key: &[usize]| {
-            let arrangement = self.arranged(input, key, names)?;
+        let mut side = |side: usize, key: &[usize]| {
+            let input = &node.inputs[side];
+            let arrangement = match plan.arranges(side) {
+                true => Some(self.arranged(input, key, names)?),
+                false => None,
+            };
             Side::new(&input.schema, key, arrangement, input.as_source().is_none())
         };
-        let left = side(&node.inputs[0], &plan.left_key)?;
-        let right = side(&node.inputs[1], &plan.right_key)?;
-        Ok(Join::new(left, right, plan.null_equal, node.schema.clone()))
+        let sides = [side(0, &plan.left_key)?, side(1, &plan.right_key)?];
+        let mut partners = [None, None];
+        for (side, partners) in partners.iter_mut().enumerate() {
+            if plan.counts_partners(side) {
+                let (state, _) = keys::allocate(self.txn, &next(names))?;
+                let null_aware = plan.form == JoinForm::NullAwareAnti;
+                *partners = Some(Partners::new(state, plan.residual.is_some(), null_aware));
+            }
+        }
+        Ok(Join {
+            sides,
+            form: plan.form,
+            null_equal: plan.null_equal,
+            residual: plan.residual.clone(),
+            partners,
+            output: node.schema.clone(),
+        })
     }
 
     fn recompute(

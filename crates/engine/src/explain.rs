@@ -1,5 +1,6 @@
 //! What `EXPLAIN VIEW` tells: a view's plan, and how each part of it is kept true at what cost.
 
+use crate::operator::join::JoinForm;
 use crate::plan::{JoinPlan, Kind, Node};
 use std::fmt;
 
@@ -93,7 +94,7 @@ impl ExplainedNode {
 }
 
 fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) {
-    let side = |place: usize, key: &[usize]| {
+    let side = |(place, key): (usize, &Vec<usize>)| {
         let input = &node.inputs[place];
         let names: Vec<&str> = key
             .iter()
@@ -106,11 +107,21 @@ fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) 
             None => format!("own by ({})", names.join(", ")),
         }
     };
-    let note = format!("state: {}, {}", side(0, &plan.left_key), side(1, &plan.right_key));
-    match plan.text.as_str() {
-        "" => ("CrossJoin".to_owned(), "O(Δ · other side)", note),
-        text => (format!("Join on[{text}]"), "O(Δ · matches)", note),
-    }
+    let sides = [&plan.left_key, &plan.right_key].into_iter().enumerate();
+    let arranged = sides.filter(|(place, _)| plan.arranges(*place)).map(side);
+    let counted = (0..2).filter(|place| plan.counts_partners(*place));
+    let counts = counted.map(|place| match (plan.residual.is_some(), place) {
+        (false, _) if plan.left_key.is_empty() => "a count".to_owned(),
+        (false, _) => format!("a count per {} key", ["right", "left"][place]),
+        (true, _) => format!("a count per {} row with a partner", ["left", "right"][place]),
+    });
+    let note = arranged.chain(counts).collect::<Vec<_>>().join(", ");
+    let cost = match (plan.left_key.is_empty(), plan.form) {
+        (true, _) => "O(Δ · other side)",
+        (false, JoinForm::NullAwareAnti) => "O(Δ · matches), O(left) for the first and the last NULL",
+        (false, _) => "O(Δ · matches)",
+    };
+    (plan.text.clone(), cost, format!("state: {note}"))
 }
 
 impl fmt::Display for ExplainedNode {

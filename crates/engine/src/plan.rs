@@ -20,6 +20,7 @@ pub(crate) use view::{PlannedView, plan_view, replan_view};
 
 use crate::operator::aggregate::AggregateSpec;
 use crate::operator::filter_project::Stage;
+use crate::operator::join::{JoinForm, Residual};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
@@ -48,7 +49,7 @@ pub(crate) enum Kind {
     Source(Arc<Relation>),
     /// Filters, projections and casts, one after another, with what each is called when shown.
     FilterProject(Vec<(Stage, String)>),
-    /// Pairs of rows with equal keys.
+    /// Pairs of rows with equal keys, or the rows of a side by whether they are in one.
     Join(JoinPlan),
     /// All rows of all inputs.
     Union,
@@ -60,7 +61,7 @@ pub(crate) enum Kind {
     Recompute(Box<RecomputePlan>),
 }
 
-/// An inner equi-join; input 0 is the left side. Its rows are the left columns, then the right ones.
+/// A join; input 0 is the left side. Pairs are the left columns, then the right ones.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinPlan {
     /// The key columns of the left side.
@@ -69,8 +70,24 @@ pub(crate) struct JoinPlan {
     pub(crate) right_key: Vec<usize>,
     /// Whether NULL joins NULL.
     pub(crate) null_equal: bool,
+    /// What comes out.
+    pub(crate) form: JoinForm,
+    /// The condition besides the key.
+    pub(crate) residual: Option<Residual>,
     /// How it is written.
     pub(crate) text: String,
+}
+
+impl JoinPlan {
+    /// Whether it finds the rows of a side by key.
+    pub(crate) fn arranges(&self, side: usize) -> bool {
+        self.form.arranges(side, self.residual.is_some())
+    }
+
+    /// Whether it counts the partners of a side's rows.
+    pub(crate) fn counts_partners(&self, side: usize) -> bool {
+        self.form.keep(side).is_some()
+    }
 }
 
 /// A part of DataFusion's plan that is computed again when an input changed.

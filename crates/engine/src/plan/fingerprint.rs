@@ -37,7 +37,13 @@ fn roles(node: &Node) -> Vec<String> {
     let own_input = |(i, input): (usize, &Node)| input.as_source().is_none().then(|| format!("input{i}"));
     match &node.kind {
         Kind::Source(_) | Kind::FilterProject(_) | Kind::Union => Vec::new(),
-        Kind::Join(_) => node.inputs.iter().enumerate().filter_map(own_input).collect(),
+        Kind::Join(join) => {
+            let inputs = node.inputs.iter().enumerate();
+            let arranged = inputs.filter(|(side, _)| join.arranges(*side));
+            let counted = (0..2).filter(|side| join.counts_partners(*side));
+            let counts = counted.map(|side| format!("partners{side}"));
+            arranged.filter_map(own_input).chain(counts).collect()
+        }
         Kind::Distinct => vec!["distinct".to_owned()],
         Kind::Aggregate(..) => vec!["aggregate".to_owned()],
         Kind::Recompute(plan) => {
@@ -57,12 +63,12 @@ fn describe(node: &Node, text: &mut String) {
             .iter()
             .try_for_each(|(stage, _)| write!(text, "{stage};"))
             .ok(),
-        Kind::Join(join) => write!(
-            text,
-            "join {:?}={:?} {}",
-            join.left_key, join.right_key, join.null_equal
-        )
-        .ok(),
+        Kind::Join(join) => {
+            let keys = (&join.left_key, &join.right_key, join.null_equal);
+            write!(text, "join {:?} {keys:?}", join.form).ok();
+            let residual = join.residual.as_ref();
+            residual.and_then(|residual| write!(text, " {residual}").ok())
+        }
         Kind::Union => write!(text, "union").ok(),
         Kind::Distinct => write!(text, "distinct").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),
