@@ -2,10 +2,12 @@
 //! present content of the relations it reads.
 
 use crate::operator::aggregate::Aggregate;
+use crate::operator::constant::Constant;
 use crate::operator::distinct::Distinct;
 use crate::operator::filter_project::FilterProject;
 use crate::operator::join::{Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
+use crate::operator::single::Single;
 use crate::operator::union::Union;
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
 use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, StateName, state_names};
@@ -158,6 +160,11 @@ impl Builder<'_> {
                 Work::operator(FilterProject::new(stages, node.schema.clone()))
             }
             Kind::Union => Work::operator(Union::new(node.schema.clone())),
+            Kind::Constant(rows) => Work::operator(Constant::new(rows.clone())),
+            Kind::Single => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                Work::operator(Single::new(state))
+            }
             Kind::Join(plan) => Work::operator(self.join(node, plan, &mut names)?),
             Kind::Distinct => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;

@@ -68,6 +68,8 @@ impl ExplainedNode {
             }
             Kind::Join(plan) => explain_join(node, plan),
             Kind::Union => ("UnionAll".to_owned(), "O(Δ)", String::new()),
+            Kind::Constant(_) => ("Constant".to_owned(), "once", String::new()),
+            Kind::Single => ("Single".to_owned(), "O(Δ)", "state: a count".to_owned()),
             Kind::Distinct => ("Distinct".to_owned(), "O(Δ)", "state: a count per row".to_owned()),
             Kind::Aggregate(_, text) => (
                 format!("Aggregate {text}"),

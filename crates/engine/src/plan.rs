@@ -1,16 +1,19 @@
 //! Our own small plan: what DataFusion's optimised logical plan becomes before it is operators. A tree of nodes, each a
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
-//! `lower` walks DataFusion's plan, `join`, `aggregate` and `recompute` lower what their names say, `facts` follows
+//! `lower` walks DataFusion's plan, `join`, `aggregate`, `constant`, `scalar` (subqueries that stand for a value) and
+//! `recompute` lower what their names say, `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
+mod constant;
 mod expression;
 mod facts;
 mod fingerprint;
 mod join;
 mod lower;
 mod recompute;
+mod scalar;
 mod view;
 
 pub(crate) use facts::Facts;
@@ -27,7 +30,7 @@ use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use viewfeed_change::row::plain_type;
-use viewfeed_change::{Error, LogicalType, Relation, RelationId};
+use viewfeed_change::{Batch, Error, LogicalType, Relation, RelationId};
 
 /// A collection: how it follows from its inputs.
 #[derive(Clone, Debug)]
@@ -53,6 +56,10 @@ pub(crate) enum Kind {
     Join(JoinPlan),
     /// All rows of all inputs.
     Union,
+    /// Rows that never change.
+    Constant(Batch),
+    /// The rows of its input, which are one at most.
+    Single,
     /// Every row once.
     Distinct,
     /// One row per group; with its text.

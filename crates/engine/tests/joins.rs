@@ -246,3 +246,31 @@ fn keys_of_different_types_are_compared_as_values() {
         assert_eq!(explained.worst_rung(), Rung::Incremental, "{explained}");
     }
 }
+
+#[test]
+fn a_value_of_a_subquery_stands_beside_every_row() {
+    let queries: Vec<String> = [
+        "SELECT x FROM a WHERE n > (SELECT avg(n) FROM a)",
+        "SELECT x, (SELECT max(n) FROM b) AS m, n - (SELECT max(n) FROM b) AS d, (SELECT count(*) FROM a) AS c FROM a",
+        "SELECT k, sum(n) AS s FROM a GROUP BY k HAVING sum(n) >= (SELECT min(n) FROM b WHERE k IS NOT NULL)",
+        "SELECT x FROM a WHERE n = (SELECT max(n) FROM b) OR (SELECT count(*) FROM b) = 0",
+        "SELECT x FROM a WHERE n < (SELECT n FROM b WHERE y = 'none of them')",
+        "SELECT y, (SELECT max(n) FROM a WHERE n < (SELECT count(*) FROM b)) AS m FROM b",
+        "SELECT (SELECT count(*) FROM a) AS n, (SELECT count(*) FROM b) AS m",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    stay_true(&queries);
+}
+
+#[test]
+fn a_value_that_is_more_than_one_row_fails_the_view() {
+    let mut world = two_tables();
+    world.view("v", "SELECT x, (SELECT n FROM b) AS m FROM a");
+    world.epoch(&[("a", '+', "(1, 1, 'p')"), ("b", '+', "(1, 5, 'u')")]);
+    assert_eq!(world.rows("v"), ["p|5"]);
+    let moved = [("b", '+', "(1, 6, 'u')"), ("b", '-', "(1, 5, 'u')")];
+    assert_eq!(world.change_of("v", &moved), ["- p|5", "p|6"]);
+    world.epoch(&[("b", '+', "(1, 6, 'u')")]);
+    assert!(world.failure("v").unwrap().contains("more than one row"));
+}

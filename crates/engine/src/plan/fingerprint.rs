@@ -3,7 +3,8 @@
 
 use super::{Kind, Node};
 use std::fmt::Write;
-use viewfeed_change::{RelationId, row};
+use viewfeed_change::row::{self, RowCodec};
+use viewfeed_change::{Batch, RelationId};
 
 /// Counts the forms of operator state: a new number makes every view fill its state anew.
 const STATE_VERSION: u32 = 1;
@@ -36,7 +37,8 @@ pub(crate) fn state_names(view: RelationId, path: &str, node: &Node) -> Vec<Stat
 fn roles(node: &Node) -> Vec<String> {
     let own_input = |(i, input): (usize, &Node)| input.as_source().is_none().then(|| format!("input{i}"));
     match &node.kind {
-        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union => Vec::new(),
+        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union | Kind::Constant(_) => Vec::new(),
+        Kind::Single => vec!["single".to_owned()],
         Kind::Join(join) => {
             let inputs = node.inputs.iter().enumerate();
             let arranged = inputs.filter(|(side, _)| join.arranges(*side));
@@ -70,6 +72,8 @@ fn describe(node: &Node, text: &mut String) {
             residual.and_then(|residual| write!(text, " {residual}").ok())
         }
         Kind::Union => write!(text, "union").ok(),
+        Kind::Constant(rows) => write!(text, "constant {}", spelled(rows)).ok(),
+        Kind::Single => write!(text, "single").ok(),
         Kind::Distinct => write!(text, "distinct").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),
         Kind::Recompute(plan) => {
@@ -88,6 +92,15 @@ fn describe(node: &Node, text: &mut String) {
         text.push(',');
     }
     text.push(')');
+}
+
+/// Every value of every row.
+fn spelled(rows: &Batch) -> String {
+    let encoded = RowCodec::for_schema(&rows.schema()).and_then(|codec| codec.encode(rows.rows()));
+    // constants are made of types the codec has a form for only
+    let rows = encoded.unwrap_or_default();
+    let spell = |row: &[u8]| row.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    rows.iter().map(spell).collect::<Vec<_>>().join(",")
 }
 
 /// The text with names like `__scalar_sq_7` numbered by their first appearance: DataFusion counts them over all plans a

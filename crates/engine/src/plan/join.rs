@@ -44,7 +44,8 @@ impl Lowering<'_> {
         Ok(self.join_sides(join, form, condition, left, right))
     }
 
-    fn join_sides(
+    /// The join of two nodes, which are what `join` says they are.
+    pub(super) fn join_sides(
         &self,
         join: &Join,
         form: JoinForm,
