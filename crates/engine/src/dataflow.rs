@@ -5,7 +5,7 @@ use crate::operator::aggregate::Aggregate;
 use crate::operator::constant::Constant;
 use crate::operator::distinct::Distinct;
 use crate::operator::filter_project::FilterProject;
-use crate::operator::join::{Join, JoinForm, Partners, Side};
+use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
 use crate::operator::single::Single;
 use crate::operator::union::Union;
@@ -189,7 +189,7 @@ impl Builder<'_> {
         let mut side = |side: usize, key: &[usize]| {
             let input = &node.inputs[side];
             let arrangement = match plan.arranges(side) {
-                true => Some(self.arranged(input, key, names)?),
+                true => Some(self.arranged(input, plan.found_by(side), names)?),
                 false => None,
             };
             Side::new(&input.schema, key, arrangement, input.as_source().is_none())
@@ -203,12 +203,16 @@ impl Builder<'_> {
                 *partners = Some(Partners::new(state, plan.residual.is_some(), null_aware));
             }
         }
+        let schemas = [&node.inputs[0].schema, &node.inputs[1].schema];
+        let band = plan.band.as_ref();
+        let band = band.map(|band| Band::new(schemas, band.columns, band.left_is_less));
         Ok(Join {
             sides,
             form: plan.form,
             null_equal: plan.null_equal,
             residual: plan.residual.clone(),
             partners,
+            band: band.transpose()?,
             output: node.schema.clone(),
         })
     }

@@ -96,8 +96,8 @@ impl ExplainedNode {
 }
 
 fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) {
-    let side = |(place, key): (usize, &Vec<usize>)| {
-        let input = &node.inputs[place];
+    let side = |place: usize| {
+        let (input, key) = (&node.inputs[place], plan.found_by(place));
         let names: Vec<&str> = key
             .iter()
             .map(|column| input.schema.field(*column).name().as_str())
@@ -109,8 +109,7 @@ fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) 
             None => format!("own by ({})", names.join(", ")),
         }
     };
-    let sides = [&plan.left_key, &plan.right_key].into_iter().enumerate();
-    let arranged = sides.filter(|(place, _)| plan.arranges(*place)).map(side);
+    let arranged = (0..2).filter(|place| plan.arranges(*place)).map(side);
     let counted = (0..2).filter(|place| plan.counts_partners(*place));
     let counts = counted.map(|place| match (plan.residual.is_some(), place) {
         (false, _) if plan.left_key.is_empty() => "a count".to_owned(),
@@ -119,6 +118,7 @@ fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) 
     });
     let note = arranged.chain(counts).collect::<Vec<_>>().join(", ");
     let cost = match (plan.left_key.is_empty(), plan.form) {
+        (true, _) if plan.band.is_some() => "O(Δ · range)",
         (true, _) => "O(Δ · other side)",
         (false, JoinForm::NullAwareAnti) => "O(Δ · matches), O(left) for the first and the last NULL",
         (false, _) => "O(Δ · matches)",

@@ -6,6 +6,7 @@
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
+mod band;
 mod constant;
 mod expression;
 mod facts;
@@ -81,11 +82,30 @@ pub(crate) struct JoinPlan {
     pub(crate) form: JoinForm,
     /// The condition besides the key.
     pub(crate) residual: Option<Residual>,
+    /// By what inequality pairs are looked for, if there is no key.
+    pub(crate) band: Option<BandPlan>,
     /// How it is written.
     pub(crate) text: String,
 }
 
+/// An inequality between a column of each side, that is part of the condition besides the key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BandPlan {
+    /// The left column and the right one.
+    pub(crate) columns: [usize; 2],
+    /// Whether the left value is at most the right one; else at least.
+    pub(crate) left_is_less: bool,
+}
+
 impl JoinPlan {
+    /// The columns by which the rows of a side are found.
+    pub(crate) fn found_by(&self, side: usize) -> &[usize] {
+        match &self.band {
+            Some(band) => std::slice::from_ref(&band.columns[side]),
+            None => [&self.left_key, &self.right_key][side],
+        }
+    }
+
     /// Whether it finds the rows of a side by key.
     pub(crate) fn arranges(&self, side: usize) -> bool {
         self.form.arranges(side, self.residual.is_some())

@@ -274,3 +274,45 @@ fn a_value_that_is_more_than_one_row_fails_the_view() {
     world.epoch(&[("b", '+', "(1, 6, 'u')")]);
     assert!(world.failure("v").unwrap().contains("more than one row"));
 }
+
+#[test]
+fn an_inequality_looks_into_a_range_and_finds_what_every_pair_would() {
+    let mut queries = Vec::new();
+    for test in ["<", "<=", ">", ">="] {
+        queries.push(format!("SELECT a.x, b.y FROM a JOIN b ON a.n {test} b.n"));
+        queries.push(format!(
+            "SELECT a.x, b.y FROM a JOIN b ON b.n {test} a.n AND a.x <> b.y"
+        ));
+        queries.push(format!(
+            "SELECT a.x, b.y FROM a FULL JOIN b ON a.n + 1 {test} b.n"
+        ));
+        queries.push(format!(
+            "SELECT a.x FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.y {test} a.x)"
+        ));
+        queries.push(format!(
+            "SELECT a.x FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE a.n * 0.5 {test} b.n)"
+        ));
+        queries.push(format!(
+            "SELECT l.x, r.x AS z FROM a l LEFT JOIN a r ON l.n {test} r.k"
+        ));
+    }
+    queries.push("SELECT a.x, b.y FROM a JOIN b ON b.n BETWEEN a.k AND a.n".to_owned());
+    stay_true(&queries);
+}
+
+#[test]
+fn zeros_and_not_a_number_stand_where_datafusion_has_them() {
+    let mut world = World::new();
+    world.table("l", &[("f", FLOAT)], &[]);
+    world.table("r", &[("f", FLOAT)], &[]);
+    for (i, test) in ["<", "<=", ">", ">="].iter().enumerate() {
+        world.view(
+            &format!("v{i}"),
+            &format!("SELECT l.f, r.f AS g FROM l JOIN r ON l.f {test} r.f"),
+        );
+    }
+    let odd = "(CAST('-0.0' AS DOUBLE)), (0.0), (CAST('NaN' AS DOUBLE)), (CAST('-Infinity' AS DOUBLE)), (NULL), (1.5)";
+    world.epoch(&[("l", '+', odd)]);
+    world.epoch(&[("r", '+', odd)]);
+    world.epoch(&[("l", '-', "(0.0)"), ("r", '-', "(CAST('-0.0' AS DOUBLE))")]);
+}

@@ -3,14 +3,17 @@
 //! see `partners`. A side that is a relation is read from the relation's own arrangement, which others keep; any other
 //! side is kept here, or only counted, if that is all that is asked.
 //!
-//! `side` finds rows by key, `pairs` makes pairs and holds the condition besides the key, `form` shapes what comes out.
+//! `side` finds rows by key, `band` by an inequality, `pairs` makes pairs and holds the condition besides the key, `form`
+//! shapes what comes out.
 
+mod band;
 mod form;
 mod nulls;
 mod pairs;
 mod partners;
 mod side;
 
+pub(crate) use band::Band;
 pub(crate) use form::JoinForm;
 pub(crate) use pairs::Residual;
 pub(crate) use partners::Partners;
@@ -35,6 +38,8 @@ pub(crate) struct Join {
     pub(crate) null_equal: bool,
     /// The condition besides the key.
     pub(crate) residual: Option<Residual>,
+    /// By what inequality the sides are arranged, if there is no key.
+    pub(crate) band: Option<Band>,
     /// Which rows of a side have a partner, of the sides that the form keeps.
     pub(crate) partners: [Option<Partners>; 2],
     /// The columns that come out.
@@ -60,6 +65,14 @@ impl Join {
             return Ok(());
         }
         let (read, other) = (Some(1 - side), self.sides[1 - side].arrangement()?);
+        if let Some(band) = &self.band {
+            let other = (other.as_ref(), reader);
+            return band.meetings(side, &probe.batch, other, &mut |mine, theirs| {
+                Pairs::every(ordered(side, mine, theirs), &mut |pairs| {
+                    self.take_pairs(pairs, read, made)
+                })
+            });
+        }
         if !self.sides[side].has_key() {
             return other.scan(reader, &[], CHUNK_ROWS, &mut |theirs| {
                 Pairs::every(ordered(side, &probe.batch, &theirs), &mut |pairs| {

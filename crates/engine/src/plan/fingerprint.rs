@@ -68,6 +68,9 @@ fn describe(node: &Node, text: &mut String) {
         Kind::Join(join) => {
             let keys = (&join.left_key, &join.right_key, join.null_equal);
             write!(text, "join {:?} {keys:?}", join.form).ok();
+            if let Some(band) = &join.band {
+                write!(text, " {band:?}").ok();
+            }
             let residual = join.residual.as_ref();
             residual.and_then(|residual| write!(text, " {residual}").ok())
         }

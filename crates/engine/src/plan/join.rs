@@ -3,7 +3,7 @@
 
 use super::expression::{Unsupported, text, texts, unsupported};
 use super::lower::{Attempt, origin};
-use super::{Facts, JoinPlan, Kind, Lowering, Node, nullable_schema};
+use super::{BandPlan, Facts, JoinPlan, Kind, Lowering, Node, nullable_schema};
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -15,7 +15,7 @@ use viewfeed_change::row::plain_type;
 use viewfeed_change::{LogicalType, Result};
 
 /// One side of a join before it is joined.
-struct Side {
+pub(super) struct Side {
     node: Node,
     /// Where the columns of DataFusion's plan are among the node's.
     columns: Vec<usize>,
@@ -53,9 +53,14 @@ impl Lowering<'_> {
         left: Node,
         right: Node,
     ) -> Attempt {
-        let (left_keys, right_keys) = keys(join)?;
-        let mut left = self.side(left, join.left.schema(), &left_keys)?;
-        let mut right = self.side(right, join.right.schema(), &right_keys)?;
+        let (mut left, mut right, band) = match join.on.is_empty() {
+            true => self.band_sides(join, (left, right))?,
+            false => {
+                let (left_keys, right_keys) = keys(join)?;
+                let left = self.side(left, join.left.schema(), &left_keys)?;
+                (left, self.side(right, join.right.schema(), &right_keys)?, None)
+            }
+        };
         let type_at =
             |side: &Side, i: usize| -> DataType { side.node.schema.field(side.key[i]).data_type().clone() };
         if (0..left.key.len()).any(|i| type_at(&left, i) != type_at(&right, i)) {
@@ -79,11 +84,11 @@ impl Lowering<'_> {
             JoinForm::Mark(0) => left.marked(),
             JoinForm::Mark(_) => right.marked(),
         };
-        Ok(joined(join, form, condition, left, right).select(columns))
+        Ok(joined(join, form, (condition, band), left, right).select(columns))
     }
 
     /// The condition besides the key, compiled for the columns it reads.
-    fn condition(&self, join: &Join) -> std::result::Result<Option<Condition>, Unsupported> {
+    pub(super) fn condition(&self, join: &Join) -> std::result::Result<Option<Condition>, Unsupported> {
         let is_true = |filter: &&Expr| **filter != lit(true);
         let Some(filter) = join.filter.as_ref().filter(is_true) else {
             return Ok(None);
@@ -107,7 +112,12 @@ impl Lowering<'_> {
         Ok(Some((residual, text(filter))))
     }
 
-    fn side(&self, node: Node, schema: &DFSchema, keys: &[Expr]) -> std::result::Result<Side, Unsupported> {
+    pub(super) fn side(
+        &self,
+        node: Node,
+        schema: &DFSchema,
+        keys: &[Expr],
+    ) -> std::result::Result<Side, Unsupported> {
         let width = schema.fields().len();
         let places: Vec<Option<usize>> = keys.iter().map(|key| origin(key, schema)).collect();
         if let Some(key) = places.iter().copied().collect::<Option<Vec<usize>>>() {
@@ -180,6 +190,11 @@ impl Side {
         }
     }
 
+    /// The only column of its key, which then has none.
+    pub(super) fn take_key(&mut self) -> usize {
+        self.key.remove(0)
+    }
+
     /// Its columns and the mark that comes after them.
     fn marked(&self) -> Vec<usize> {
         let mark = self.node.schema.fields().len();
@@ -214,7 +229,13 @@ fn order_pairs(left: &mut Side, right: &mut Side) {
     }
 }
 
-fn joined(join: &Join, form: JoinForm, condition: Option<Condition>, left: Side, right: Side) -> Node {
+fn joined(
+    join: &Join,
+    form: JoinForm,
+    (condition, band): (Option<Condition>, Option<BandPlan>),
+    left: Side,
+    right: Side,
+) -> Node {
     let pairs: Vec<(usize, usize)> = left.key.iter().copied().zip(right.key.iter().copied()).collect();
     let facts = facts(form, &left.node.facts, &right.node.facts, &pairs);
     let (residual, filter) = condition.unzip();
@@ -224,6 +245,7 @@ fn joined(join: &Join, form: JoinForm, condition: Option<Condition>, left: Side,
         null_equal: join.null_equality == NullEquality::NullEqualsNull,
         form,
         residual,
+        band,
         text: shown(join, filter),
     });
     let fields = |node: &Node| node.schema.fields().iter().cloned().collect::<Vec<_>>();
@@ -303,7 +325,7 @@ fn keys(join: &Join) -> std::result::Result<(Vec<Expr>, Vec<Expr>), Unsupported>
 }
 
 /// A key of which 0.0 and −0.0 are one value, as in DataFusion's joins.
-fn one_zero(key: Expr, data_type: &DataType) -> Expr {
+pub(super) fn one_zero(key: Expr, data_type: &DataType) -> Expr {
     let zero = match data_type {
         DataType::Float16 | DataType::Float32 => ScalarValue::Float32(Some(0.0)),
         DataType::Float64 => ScalarValue::Float64(Some(0.0)),

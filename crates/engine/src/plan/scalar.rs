@@ -34,6 +34,11 @@ impl Lowering<'_> {
         let Some(taken) = take(std::slice::from_ref(&filter.predicate)) else {
             return Ok(None);
         };
+        if let ([subquery], [predicate]) = (taken.subqueries.as_slice(), taken.exprs.as_slice())
+            && is_one_row(&subquery.subquery)
+        {
+            return self.joined_with_row(filter, subquery, predicate).map(Some);
+        }
         let beside = match self.beside(&filter.input, &taken)? {
             Ok(beside) => beside,
             Err(reason) => return Ok(Some(Err(reason))),
@@ -41,6 +46,22 @@ impl Lowering<'_> {
         let width = filter.input.schema().fields().len();
         let filtered = self.filter(beside.node, &taken.exprs[0], beside.plan.schema());
         Ok(Some(filtered.map(|node| node.select((0..width).collect()))))
+    }
+
+    /// The rows of a filter's input that its condition joins with the one row of a subquery.
+    fn joined_with_row(&self, filter: &Filter, subquery: &Subquery, predicate: &Expr) -> Result<Attempt> {
+        let plan = with_value((*filter.input).clone(), subquery, 0, (JoinType::Inner, predicate))?;
+        let LogicalPlan::Join(join) = &plan else {
+            return Ok(Err("a subquery in an expression".to_owned()));
+        };
+        let condition = match self.condition(join) {
+            Ok(condition) => condition,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let (input, row) = (self.lower(&filter.input)?, self.lower(&subquery.subquery)?);
+        let width = filter.input.schema().fields().len();
+        let joined = self.join_sides(join, JoinForm::Inner, condition, input, row);
+        Ok(joined.map(|node| node.select((0..width).collect())))
     }
 
     /// A projection, if its expressions have such subqueries.
@@ -70,7 +91,7 @@ impl Lowering<'_> {
         let mut node = self.lower(input)?;
         for (i, subquery) in taken.subqueries.iter().enumerate() {
             let value = single(self.lower(&subquery.subquery)?);
-            plan = with_value(plan, subquery, i)?;
+            plan = with_value(plan, subquery, i, (JoinType::Left, &lit(true)))?;
             let LogicalPlan::Join(join) = &plan else {
                 return Ok(Err("a subquery in an expression".to_owned()));
             };
@@ -94,20 +115,35 @@ impl Lowering<'_> {
     ) -> Result<std::result::Result<(), Unsupported>> {
         let mut plan = input.clone();
         for (i, subquery) in taken.subqueries.iter().enumerate() {
-            plan = with_value(plan, subquery, i)?;
+            plan = with_value(plan, subquery, i, (JoinType::Left, &lit(true)))?;
         }
         Ok(self.compile_all(&taken.exprs, plan.schema()).map(|_| ()))
     }
 }
 
 /// `plan` beside the value of the `number`th subquery.
-fn with_value(plan: LogicalPlan, subquery: &Subquery, number: usize) -> Result<LogicalPlan> {
+fn with_value(
+    plan: LogicalPlan,
+    subquery: &Subquery,
+    number: usize,
+    (form, on): (JoinType, &Expr),
+) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(subquery.subquery.as_ref().clone())
         .alias(format!("{ALIAS}{number}"))
         .and_then(LogicalPlanBuilder::build)
-        .and_then(|value| LogicalPlanBuilder::from(plan).join_on(value, JoinType::Left, [lit(true)]))
+        .and_then(|value| LogicalPlanBuilder::from(plan).join_on(value, form, [on.clone()]))
         .and_then(LogicalPlanBuilder::build)
         .map_err(planning)
+}
+
+/// Whether a plan gives one row, whatever it reads.
+fn is_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => is_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_one_row(&alias.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        _ => false,
+    }
 }
 
 /// Columns in the place of subqueries; None if there are none, or one depends on the row around it.
