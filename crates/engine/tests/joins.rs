@@ -316,3 +316,28 @@ fn zeros_and_not_a_number_stand_where_datafusion_has_them() {
     world.epoch(&[("r", '+', odd)]);
     world.epoch(&[("l", '-', "(0.0)"), ("r", '-', "(CAST('-0.0' AS DOUBLE))")]);
 }
+
+#[test]
+fn a_range_longer_than_a_batch_is_read_part_by_part() {
+    let mut world = two_tables();
+    let rows: Vec<String> = (0..20_000).map(|i| format!("({}, {i}, 'p')", i % 5000)).collect();
+    world.epoch(&[("a", '+', &rows.join(","))]);
+    world.epoch(&[(
+        "b",
+        '+',
+        "(1, 9000, 'u'), (2, 19990, 'v'), (NULL, NULL, 'w'), (7, 3, 'x')",
+    )]);
+    world.view("above", "SELECT a.n, b.y FROM a JOIN b ON a.n > b.n");
+    world.view(
+        "below",
+        "SELECT b.y, count(a.n) AS c FROM b LEFT JOIN a ON a.n <= b.n GROUP BY b.y",
+    );
+    world.view(
+        "unmatched",
+        "SELECT n FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k OR b.n = a.n)",
+    );
+    world.check();
+    world.epoch(&[("b", '-', "(2, 19990, 'v')"), ("b", '+', "(4, 10, 'z')")]);
+    assert_eq!(world.rows("below"), ["u|9001", "w|0", "x|4", "z|11"]);
+    world.epoch(&[("a", '-', &rows[..19_000].join(","))]);
+}
