@@ -247,12 +247,23 @@ impl Partners {
                 .for_each(|place| keys.push(changes.counts.entry(*place as u32)));
             self.keys_turned(side, &keys, &|key| is_matched(places[key]), txn, shown)?;
         }
-        if concerned == Concerned::NullKeys {
-            let null_key = side.key_codec().encode(&null_row(side.schema())?)?;
-            let of = |others: Option<Others>| others.is_some_and(|others| others.is_matched(true, 0));
-            self.keys_turned(side, &null_key, &|_| (of(others[0]), of(others[1])), txn, shown)?;
+        match concerned {
+            Concerned::NullKeys => self.null_keys_turned(side, others, txn, shown),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The same of those with a NULL key: the other side got its first row, or lost its last one.
+    fn null_keys_turned(
+        &self,
+        side: &Side,
+        others: OthersTurn,
+        txn: &Txn,
+        shown: &mut Vec<Shown>,
+    ) -> Result<()> {
+        let null_key = side.key_codec().encode(&null_row(side.schema())?)?;
+        let of = |others: Option<Others>| others.is_some_and(|others| others.is_matched(true, 0));
+        self.keys_turned(side, &null_key, &|_| (of(others[0]), of(others[1])), txn, shown)
     }
 
     /// The kept rows with these keys, which had (`turn.0`) and have (`turn.1`) a partner or not.
