@@ -2,11 +2,13 @@
 //! present content of the relations it reads.
 
 use crate::operator::aggregate::Aggregate;
+use crate::operator::constant::Constant;
 use crate::operator::distinct::Distinct;
 use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
-use crate::operator::join::{Join, Side};
+use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
+use crate::operator::single::Single;
 use crate::operator::union::Union;
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
 use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, StateName, state_names};
@@ -159,6 +161,11 @@ impl Builder<'_> {
                 Work::operator(FilterProject::new(stages, node.schema.clone()))
             }
             Kind::Union => Work::operator(Union::new(node.schema.clone())),
+            Kind::Constant(rows) => Work::operator(Constant::new(rows.clone())),
+            Kind::Single => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                Work::operator(Single::new(state))
+            }
             Kind::Join(plan) => Work::operator(self.join(node, plan, &mut names)?),
             Kind::Distinct => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
@@ -181,13 +188,35 @@ impl Builder<'_> {
         plan: &JoinPlan,
         names: &mut dyn Iterator<Item = StateName>,
     ) -> Result<Join> {
-        let mut side = |input: &Node, key: &[usize]| {
-            let arrangement = self.arranged(input, key, names)?;
+        let mut side = |side: usize, key: &[usize]| {
+            let input = &node.inputs[side];
+            let arrangement = match plan.arranges(side) {
+                true => Some(self.arranged(input, plan.found_by(side), names)?),
+                false => None,
+            };
             Side::new(&input.schema, key, arrangement, input.as_source().is_none())
         };
-        let left = side(&node.inputs[0], &plan.left_key)?;
-        let right = side(&node.inputs[1], &plan.right_key)?;
-        Ok(Join::new(left, right, plan.null_equal, node.schema.clone()))
+        let sides = [side(0, &plan.left_key)?, side(1, &plan.right_key)?];
+        let mut partners = [None, None];
+        for (side, partners) in partners.iter_mut().enumerate() {
+            if plan.counts_partners(side) {
+                let (state, _) = keys::allocate(self.txn, &next(names))?;
+                let null_aware = plan.form == JoinForm::NullAwareAnti;
+                *partners = Some(Partners::new(state, plan.residual.is_some(), null_aware));
+            }
+        }
+        let schemas = [&node.inputs[0].schema, &node.inputs[1].schema];
+        let band = plan.band.as_ref();
+        let band = band.map(|band| Band::new(schemas, band.columns, band.left_is_less));
+        Ok(Join {
+            sides,
+            form: plan.form,
+            null_equal: plan.null_equal,
+            residual: plan.residual.clone(),
+            partners,
+            band: band.transpose()?,
+            output: node.schema.clone(),
+        })
     }
 
     fn recompute(

@@ -1,6 +1,7 @@
 //! What `EXPLAIN VIEW` tells: a view's plan, and how each part of it is kept true at what cost.
 
 use crate::operator::aggregate::AggregateCall;
+use crate::operator::join::JoinForm;
 use crate::plan::{JoinPlan, Kind, Node};
 use std::fmt;
 
@@ -68,6 +69,8 @@ impl ExplainedNode {
             }
             Kind::Join(plan) => explain_join(node, plan),
             Kind::Union => ("UnionAll".to_owned(), "O(Δ)", String::new()),
+            Kind::Constant(_) => ("Constant".to_owned(), "once", String::new()),
+            Kind::Single => ("Single".to_owned(), "O(Δ)", "state: a count".to_owned()),
             Kind::Distinct => ("Distinct".to_owned(), "O(Δ)", "state: a count per row".to_owned()),
             Kind::Expand(sets) => (
                 format!("Expand {} grouping sets", sets.len()),
@@ -102,8 +105,8 @@ impl ExplainedNode {
 }
 
 fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) {
-    let side = |place: usize, key: &[usize]| {
-        let input = &node.inputs[place];
+    let side = |place: usize| {
+        let (input, key) = (&node.inputs[place], plan.found_by(place));
         let names: Vec<&str> = key
             .iter()
             .map(|column| input.schema.field(*column).name().as_str())
@@ -115,11 +118,21 @@ fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) 
             None => format!("own by ({})", names.join(", ")),
         }
     };
-    let note = format!("state: {}, {}", side(0, &plan.left_key), side(1, &plan.right_key));
-    match plan.text.as_str() {
-        "" => ("CrossJoin".to_owned(), "O(Δ · other side)", note),
-        text => (format!("Join on[{text}]"), "O(Δ · matches)", note),
-    }
+    let arranged = (0..2).filter(|place| plan.arranges(*place)).map(side);
+    let counted = (0..2).filter(|place| plan.counts_partners(*place));
+    let counts = counted.map(|place| match (plan.residual.is_some(), place) {
+        (false, _) if plan.left_key.is_empty() => "a count".to_owned(),
+        (false, _) => format!("a count per {} key", ["right", "left"][place]),
+        (true, _) => format!("a count per {} row with a partner", ["left", "right"][place]),
+    });
+    let note = arranged.chain(counts).collect::<Vec<_>>().join(", ");
+    let cost = match (plan.left_key.is_empty(), plan.form) {
+        (true, _) if plan.band.is_some() => "O(Δ · range)",
+        (true, _) => "O(Δ · other side)",
+        (false, JoinForm::NullAwareAnti) => "O(Δ · matches), O(left) for the first and the last NULL",
+        (false, _) => "O(Δ · matches)",
+    };
+    (plan.text.clone(), cost, format!("state: {note}"))
 }
 
 impl fmt::Display for ExplainedNode {

@@ -1,12 +1,14 @@
 //! The operators: one file each, all with the same inner shape.
 
 pub(crate) mod aggregate;
+pub(crate) mod constant;
 pub(crate) mod distinct;
 pub(crate) mod evaluate;
 pub(crate) mod expand;
 pub(crate) mod filter_project;
 pub(crate) mod join;
 pub(crate) mod recompute;
+pub(crate) mod single;
 pub(crate) mod tally;
 pub(crate) mod union;
 

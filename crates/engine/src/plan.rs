@@ -1,10 +1,13 @@
 //! Our own small plan: what DataFusion's optimised logical plan becomes before it is operators. A tree of nodes, each a
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
-//! `lower` walks DataFusion's plan, `join`, `aggregate` (with `grouping`) and `recompute` lower what their names say, `facts` follows
+//! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
+//! value) and `recompute` lower what their names say, `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
+mod band;
+mod constant;
 mod expression;
 mod facts;
 mod fingerprint;
@@ -12,6 +15,7 @@ mod grouping;
 mod join;
 mod lower;
 mod recompute;
+mod scalar;
 mod view;
 
 pub(crate) use facts::Facts;
@@ -22,13 +26,14 @@ pub(crate) use view::{PlannedView, plan_view, replan_view};
 use crate::operator::aggregate::AggregateSpec;
 use crate::operator::expand::GroupingSet;
 use crate::operator::filter_project::Stage;
+use crate::operator::join::{JoinForm, Residual};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use viewfeed_change::row::plain_type;
-use viewfeed_change::{Error, LogicalType, Relation, RelationId};
+use viewfeed_change::{Batch, Error, LogicalType, Relation, RelationId};
 
 /// A collection: how it follows from its inputs.
 #[derive(Clone, Debug)]
@@ -50,10 +55,14 @@ pub(crate) enum Kind {
     Source(Arc<Relation>),
     /// Filters, projections and casts, one after another, with what each is called when shown.
     FilterProject(Vec<(Stage, String)>),
-    /// Pairs of rows with equal keys.
+    /// Pairs of rows with equal keys, or the rows of a side by whether they are in one.
     Join(JoinPlan),
     /// All rows of all inputs.
     Union,
+    /// Rows that never change.
+    Constant(Batch),
+    /// The rows of its input, which are one at most.
+    Single,
     /// Every row once.
     Distinct,
     /// Every row once per grouping set.
@@ -64,7 +73,7 @@ pub(crate) enum Kind {
     Recompute(Box<RecomputePlan>),
 }
 
-/// An inner equi-join; input 0 is the left side. Its rows are the left columns, then the right ones.
+/// A join; input 0 is the left side. Pairs are the left columns, then the right ones.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinPlan {
     /// The key columns of the left side.
@@ -73,8 +82,43 @@ pub(crate) struct JoinPlan {
     pub(crate) right_key: Vec<usize>,
     /// Whether NULL joins NULL.
     pub(crate) null_equal: bool,
+    /// What comes out.
+    pub(crate) form: JoinForm,
+    /// The condition besides the key.
+    pub(crate) residual: Option<Residual>,
+    /// By what inequality pairs are looked for, if there is no key.
+    pub(crate) band: Option<BandPlan>,
     /// How it is written.
     pub(crate) text: String,
+}
+
+/// An inequality between a column of each side, that is part of the condition besides the key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BandPlan {
+    /// The left column and the right one.
+    pub(crate) columns: [usize; 2],
+    /// Whether the left value is at most the right one; else at least.
+    pub(crate) left_is_less: bool,
+}
+
+impl JoinPlan {
+    /// The columns by which the rows of a side are found.
+    pub(crate) fn found_by(&self, side: usize) -> &[usize] {
+        match &self.band {
+            Some(band) => std::slice::from_ref(&band.columns[side]),
+            None => [&self.left_key, &self.right_key][side],
+        }
+    }
+
+    /// Whether it finds the rows of a side by key.
+    pub(crate) fn arranges(&self, side: usize) -> bool {
+        self.form.arranges(side, self.residual.is_some())
+    }
+
+    /// Whether it counts the partners of a side's rows.
+    pub(crate) fn counts_partners(&self, side: usize) -> bool {
+        self.form.keep(side).is_some()
+    }
 }
 
 /// A part of DataFusion's plan that is computed again when an input changed.

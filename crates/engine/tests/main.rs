@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod failures;
+mod joins;
 mod lifecycle;
 mod operators;
 mod oracle;

@@ -1,6 +1,7 @@
 //! Each operator, changed by inserts, deletes and updates; every epoch is checked against the query run from scratch.
 
 use crate::world::{FLOAT, INT, TEXT, World};
+use viewfeed_engine::Rung;
 
 #[test]
 fn a_filter_and_a_projection_follow_the_table() {
@@ -250,4 +251,50 @@ fn floats_and_constants_are_values_like_others() {
     );
     world.epoch(&[("point", '+', "(0.5, 'a', 1), (0.25, 'a', 2), (NULL, 'b', 3)")]);
     assert_eq!(world.rows("sums"), ["a|0.75|k|1", "b|NULL|k|1"]);
+}
+
+#[test]
+fn a_view_without_any_relation_is_constant() {
+    let mut world = World::shop();
+    assert_eq!(world.view("one", "SELECT 1 AS one"), ["1"]);
+    assert_eq!(
+        world.view(
+            "rows_of",
+            "SELECT * FROM (VALUES (2, 'b'), (1, 'a'), (1, 'a')) AS v (n, t)"
+        ),
+        ["×2 1|a", "2|b"]
+    );
+    assert!(world.change_of("one", &[("log", '+', "(1, 'a')")]).is_empty());
+    assert!(world.restart().is_empty());
+    assert_eq!(world.rows("one"), ["1"]);
+    for view in ["one", "rows_of"] {
+        let explained = world.engine.explain(world.relation(view).id).unwrap();
+        assert_eq!(explained.worst_rung(), Rung::Incremental, "{explained}");
+    }
+}
+
+#[test]
+fn constants_are_joined_united_and_counted_like_tables() {
+    let mut world = World::shop();
+    let queries = [
+        "SELECT l.text, v.n FROM log l JOIN (VALUES (1, 'one'), (2, 'two'), (2, 'two')) AS v (id, n) ON v.id = l.who",
+        "SELECT v.n, l.text FROM (VALUES (1, 'one'), (NULL, 'none')) AS v (id, n) LEFT JOIN log l ON v.id = l.who",
+        "SELECT who, text FROM log UNION ALL VALUES (7, 'seven'), (7, 'seven')",
+        "SELECT who, count(*) AS n FROM (SELECT who FROM log UNION ALL SELECT 1) AS u GROUP BY who",
+        "SELECT text FROM log WHERE who NOT IN (SELECT n FROM (VALUES (1), (NULL)) AS v (n))",
+        "SELECT count(*) AS n FROM (VALUES (1), (2)) AS v (n)",
+        "SELECT text FROM log WHERE 1 = 2 UNION ALL SELECT name FROM customer",
+    ];
+    for (i, sql) in queries.iter().enumerate() {
+        world.view(&format!("v{i}"), sql);
+        let explained = world.engine.explain(world.relation(&format!("v{i}")).id).unwrap();
+        assert_eq!(explained.worst_rung(), Rung::Incremental, "{sql}\n{explained}");
+    }
+    world.check();
+    world.epoch(&[("log", '+', "(1, 'a'), (2, 'b'), (NULL, 'c'), (1, 'a')")]);
+    assert!(world.restart().is_empty());
+    world.epoch(&[
+        ("log", '-', "(1, 'a'), (2, 'b')"),
+        ("customer", '+', "(1, 'ann', 'x')"),
+    ]);
 }

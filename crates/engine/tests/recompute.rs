@@ -46,43 +46,6 @@ fn stays_true(sql: &str, rung: Rung) {
 }
 
 #[test]
-fn outer_joins_pad_and_unpad() {
-    let sides = ["LEFT", "RIGHT", "FULL"];
-    for side in sides {
-        let sql = "SELECT c.name, o.amount FROM customer c SIDE JOIN orders o ON o.customer_id = c.id";
-        stays_true(&sql.replace("SIDE", side), Rung::Recompute);
-    }
-}
-
-#[test]
-fn in_exists_and_their_negations() {
-    for condition in [
-        "id IN (SELECT customer_id FROM orders)",
-        "id NOT IN (SELECT customer_id FROM orders WHERE customer_id IS NOT NULL)",
-        "EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = customer.id AND o.amount > 5)",
-        "NOT EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = customer.id)",
-        "city = 'x' OR id IN (SELECT customer_id FROM orders)",
-    ] {
-        stays_true(
-            &format!("SELECT id, name FROM customer WHERE {condition}"),
-            Rung::Recompute,
-        );
-    }
-}
-
-#[test]
-fn subqueries_in_expressions() {
-    stays_true(
-        "SELECT id FROM orders WHERE amount > (SELECT avg(amount) FROM orders)",
-        Rung::Recompute,
-    );
-    stays_true(
-        "SELECT name, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id) AS n FROM customer c",
-        Rung::Recompute,
-    );
-}
-
-#[test]
 fn windows_and_the_first_rows_of_an_order() {
     stays_true(
         "SELECT id, row_number() OVER (PARTITION BY customer_id ORDER BY amount, id) AS place FROM orders",
@@ -120,15 +83,7 @@ fn aggregates_that_need_all_values_of_a_group() {
 }
 
 #[test]
-fn set_operations_and_distinct_on() {
-    stays_true(
-        "SELECT id FROM customer INTERSECT SELECT customer_id FROM orders",
-        Rung::Recompute,
-    );
-    stays_true(
-        "SELECT id FROM customer EXCEPT SELECT customer_id FROM orders",
-        Rung::Recompute,
-    );
+fn distinct_on() {
     stays_true(
         "SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, amount DESC",
         Rung::Recompute,
@@ -136,11 +91,7 @@ fn set_operations_and_distinct_on() {
 }
 
 #[test]
-fn values_recursion_and_unnest() {
-    stays_true(
-        "SELECT l.text, v.n FROM log l JOIN (VALUES (1, 'one'), (2, 'two')) AS v (id, n) ON v.id = l.who",
-        Rung::Recompute,
-    );
+fn recursion_and_unnest() {
     stays_true(
         "WITH RECURSIVE up AS (SELECT id AS n FROM customer UNION ALL SELECT n + 1 FROM up WHERE n < 4)
          SELECT n, count(*) AS times FROM up GROUP BY n",
@@ -165,22 +116,6 @@ fn only_the_part_that_needs_it_is_computed_again() {
     let recomputed = explained.flattened();
     let recomputed = recomputed.iter().filter(|(_, node)| node.rung == Rung::Recompute);
     assert_eq!(recomputed.count(), 1, "{explained}");
-}
-
-#[test]
-fn a_view_without_any_relation_is_constant() {
-    let mut world = World::shop();
-    assert_eq!(world.view("one", "SELECT 1 AS one"), ["1"]);
-    assert_eq!(
-        world.view(
-            "rows_of",
-            "SELECT * FROM (VALUES (2, 'b'), (1, 'a'), (1, 'a')) AS v (n, t)"
-        ),
-        ["×2 1|a", "2|b"]
-    );
-    assert!(world.change_of("one", &[("log", '+', "(1, 'a')")]).is_empty());
-    world.restart();
-    assert_eq!(world.rows("one"), ["1"]);
 }
 
 #[test]

@@ -45,6 +45,17 @@ pub trait Arrangement: Send + Sync {
         each: &mut dyn FnMut(Batch) -> Result<ControlFlow<()>>,
     ) -> Result<()>;
 
+    /// All rows whose encoded key is at or after `from` and at most `last` (or starts with it; None: no end), in order, in
+    /// batches of at most `rows_max`, until `each` breaks.
+    fn scan_range(
+        &self,
+        reader: &Reader,
+        from: &[u8],
+        last: Option<&[u8]>,
+        rows_max: usize,
+        each: &mut dyn FnMut(Batch) -> Result<ControlFlow<()>>,
+    ) -> Result<()>;
+
     /// How many distinct rows have a key that starts with `prefix`, counting at most `limit`.
     fn count(&self, reader: &Reader, prefix: &[u8], limit: u64) -> Result<u64>;
 }

@@ -135,6 +135,17 @@ fn scanned(
     found
 }
 
+/// How many rows a range has.
+fn in_range(arrangement: &dyn Arrangement, reader: &Reader, from: &[u8], last: Option<&[u8]>) -> usize {
+    let mut count = 0;
+    let mut each = |batch: Batch| {
+        count += batch.len();
+        Ok(ControlFlow::Continue(()))
+    };
+    arrangement.scan_range(reader, from, last, 3, &mut each).unwrap();
+    count
+}
+
 /// Everything an arrangement answers about `probes` must be what the model says.
 fn agrees(arrangement: &dyn Arrangement, reader: &Reader, model: &Model, probes: &[(Item, i64)]) {
     let mut all = scanned(arrangement, reader, &[], 3);
@@ -179,6 +190,12 @@ fn agrees(arrangement: &dyn Arrangement, reader: &Reader, model: &Model, probes:
             scanned(arrangement, reader, keys.row(probe), 100).len(),
             want.len()
         );
+        let from = keys.row(probe);
+        for last in [None, Some(from), Some(keys.row(0))] {
+            let is_in = |key: &[u8]| key >= from && last.is_none_or(|last| key <= last);
+            let want = model_keys.iter().filter(|key| is_in(key)).count();
+            assert_eq!(in_range(arrangement, reader, from, last), want);
+        }
     }
 }
 

@@ -1,234 +1,265 @@
-//! Inner equi-join of two collections: ΔA⋈B + A⋈ΔB + ΔA⋈ΔB, where A and B are the collections before the step. A side
-//! that is a relation is read from the relation's own arrangement, which others keep; any other side is kept here.
+//! Joins of two collections, of every form. Pairs: ΔA⋈B + A⋈ΔB + ΔA⋈ΔB, where A and B are the collections before the
+//! step. The rows of a side that come out by whether they have a partner (outer, semi, anti, mark) follow from counts,
+//! see `partners`. A side that is a relation is read from the relation's own arrangement, which others keep; any other
+//! side is kept here, or only counted, if that is all that is asked.
+//!
+//! `side` finds rows by key, `band` by an inequality, `pairs` makes pairs and holds the condition besides the key, `form`
+//! shapes what comes out.
 
-use super::filter_project::shaped;
+mod band;
+mod form;
+mod nulls;
+mod pairs;
+mod partners;
+mod side;
+
+pub(crate) use band::Band;
+pub(crate) use form::JoinForm;
+pub(crate) use pairs::Residual;
+pub(crate) use partners::Partners;
+pub(crate) use side::Side;
+
 use super::{CHUNK_ROWS, Collect, Emit, Operator};
-use arrow::array::{Array, RecordBatch, UInt32Array};
-use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
+use form::Shown;
 use hashbrown::HashMap;
+use pairs::Pairs;
+use partners::Changes;
+use side::Probe;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use viewfeed_change::row::{RowCodec, Rows};
-use viewfeed_change::{Batch, ColumnPath, Error, Result};
-use viewfeed_store::arrange::Arrangement;
+use viewfeed_change::{Batch, Error, Result};
 use viewfeed_store::{Reader, Txn};
 
-/// A side of a join.
-pub(crate) struct Side {
-    arrangement: Arc<dyn Arrangement>,
-    /// Whether the join writes the arrangement.
-    own: bool,
-    key: Vec<usize>,
-    codec: RowCodec,
-    schema: SchemaRef,
-}
-
-impl Side {
-    /// Rows with `schema`, joined by the columns `key`. `arrangement` is by that key (by anything, if `key` is empty).
-    pub(crate) fn new(
-        schema: &SchemaRef,
-        key: &[usize],
-        arrangement: Arc<dyn Arrangement>,
-        own: bool,
-    ) -> Result<Self> {
-        let paths: Vec<ColumnPath> = key.iter().copied().map(ColumnPath::from).collect();
-        Ok(Self {
-            arrangement,
-            own,
-            key: key.to_vec(),
-            codec: RowCodec::for_paths(schema, &paths)?,
-            schema: schema.clone(),
-        })
-    }
-}
-
-/// Two sides joined. Rows are the left columns, then the right ones.
+/// Two sides joined.
 pub(crate) struct Join {
-    sides: [Side; 2],
-    null_equal: bool,
-    output: SchemaRef,
+    pub(crate) sides: [Side; 2],
+    pub(crate) form: JoinForm,
+    /// Whether NULL joins NULL.
+    pub(crate) null_equal: bool,
+    /// The condition besides the key.
+    pub(crate) residual: Option<Residual>,
+    /// By what inequality the sides are arranged, if there is no key.
+    pub(crate) band: Option<Band>,
+    /// Which rows of a side have a partner, of the sides that the form keeps.
+    pub(crate) partners: [Option<Partners>; 2],
+    /// The columns that come out.
+    pub(crate) output: SchemaRef,
 }
 
-/// A batch of one side that looks for partners: its rows that can have any, and their encoded keys.
-struct Probe {
-    batch: Batch,
-    keys: Rows,
+/// What a step makes.
+#[derive(Default)]
+struct Made {
+    batches: Vec<Batch>,
+    changes: [Changes; 2],
 }
 
 impl Join {
-    /// With the output's columns; `null_equal`: NULL joins NULL.
-    pub(crate) fn new(left: Side, right: Side, null_equal: bool, output: SchemaRef) -> Self {
-        Self {
-            sides: [left, right],
-            null_equal,
-            output,
-        }
+    /// Whether it must be known which pairs there are.
+    fn makes_pairs(&self) -> bool {
+        self.form.has_pairs() || self.residual.is_some()
     }
 
-    /// The rows of `batch`, of side `side`, that can have partners.
-    fn probe(&self, side: usize, batch: &Batch) -> Result<Probe> {
-        let Side { key, codec, .. } = &self.sides[side];
-        let columns = key.iter().map(|column| batch.rows().column(*column));
-        let nullable: Vec<_> = columns.filter(|column| column.null_count() > 0).collect();
-        let batch = if self.null_equal || nullable.is_empty() {
-            batch.clone()
-        } else {
-            let has_key = |row: &u32| nullable.iter().all(|column| column.is_valid(*row as usize));
-            let rows: Vec<u32> = (0..batch.len() as u32).filter(has_key).collect();
-            batch.take(&rows)?
-        };
-        let keys = match key.is_empty() {
-            true => Rows::default(),
-            false => codec.encode(batch.rows())?,
-        };
-        Ok(Probe { batch, keys })
-    }
-
-    /// What the rows of a probe of `side` make with the rows of the other side as of `reader`.
-    fn with_arranged(
-        &self,
-        side: usize,
-        probe: &Probe,
-        reader: &Reader,
-        output: &mut dyn FnMut(Batch) -> Result<()>,
-    ) -> Result<()> {
-        let other = &self.sides[1 - side].arrangement;
+    /// Makes pairs of the rows of a probe of `side` with the rows of the other side as of `reader`.
+    fn with_arranged(&self, side: usize, probe: &Probe, reader: &Reader, made: &mut Made) -> Result<()> {
         if probe.batch.is_empty() {
             return Ok(());
         }
-        if self.sides[side].key.is_empty() {
-            return other.scan(reader, &[], CHUNK_ROWS, &mut |rows| {
-                output(self.every_pair(side, &probe.batch, &rows)?)?;
+        let (read, other) = (Some(1 - side), self.sides[1 - side].arrangement()?);
+        if let Some(band) = &self.band {
+            let other = (other.as_ref(), reader);
+            return band.meetings(side, &probe.batch, other, &mut |mine, theirs| {
+                Pairs::every(ordered(side, mine, theirs), &mut |pairs| {
+                    self.take_pairs(pairs, read, made)
+                })
+            });
+        }
+        if !self.sides[side].has_key() {
+            return other.scan(reader, &[], CHUNK_ROWS, &mut |theirs| {
+                Pairs::every(ordered(side, &probe.batch, &theirs), &mut |pairs| {
+                    self.take_pairs(pairs, read, made)
+                })?;
                 Ok(ControlFlow::Continue(()))
             });
         }
         let found = other.lookup(reader, &probe.keys)?;
-        if found.batch.is_empty() {
-            return Ok(());
-        }
-        let all: Vec<u32> = (0..found.batch.len() as u32).collect();
-        output(self.pairs(side, (&probe.batch, &found.probe), (&found.batch, &all))?)
+        let (mine, theirs) = (found.probe, (0..found.batch.len() as u32).collect());
+        let rows = ordered(side, mine, theirs);
+        let sides = ordered(side, &probe.batch, &found.batch);
+        self.take_pairs(Pairs { sides, rows }, read, made)
     }
 
-    /// What the rows of two probes make with each other.
-    fn with_each_other(&self, left: &Probe, right: &Probe) -> Result<Option<Batch>> {
-        if left.batch.is_empty() || right.batch.is_empty() {
-            return Ok(None);
-        }
-        if self.sides[0].key.is_empty() {
-            return self.every_pair(0, &left.batch, &right.batch).map(Some);
+    /// Makes pairs of the rows of two probes.
+    fn with_each_other(&self, left: &Probe, right: &Probe, made: &mut Made) -> Result<()> {
+        let sides = [&left.batch, &right.batch];
+        if !self.sides[0].has_key() {
+            return Pairs::every(sides, &mut |pairs| self.take_pairs(pairs, None, made));
         }
         let mut rows_by_key: HashMap<&[u8], Vec<u32>> = HashMap::with_capacity(right.keys.len());
         for (row, key) in right.keys.iter().enumerate() {
             rows_by_key.entry(key).or_default().push(row as u32);
         }
-        let (mut left_rows, mut right_rows) = (Vec::new(), Vec::new());
+        let mut rows = [Vec::new(), Vec::new()];
         for (row, key) in left.keys.iter().enumerate() {
             for partner in rows_by_key.get(key).into_iter().flatten() {
-                left_rows.push(row as u32);
-                right_rows.push(*partner);
+                rows[0].push(row as u32);
+                rows[1].push(*partner);
             }
         }
-        if left_rows.is_empty() {
-            return Ok(None);
+        self.take_pairs(Pairs { sides, rows }, None, made)
+    }
+
+    /// Notes pairs of which the rows of side `read` are as they were before the step.
+    fn take_pairs(&self, mut pairs: Pairs<'_>, read: Option<usize>, made: &mut Made) -> Result<()> {
+        if let Some(residual) = &self.residual
+            && !pairs.is_empty()
+        {
+            pairs = pairs.filter(residual)?;
         }
-        self.pairs(0, (&left.batch, &left_rows), (&right.batch, &right_rows))
-            .map(Some)
-    }
-
-    /// Every row of `mine`, of `side`, with every row of `theirs`.
-    fn every_pair(&self, side: usize, mine: &Batch, theirs: &Batch) -> Result<Batch> {
-        let (count, other_count) = (mine.len() as u32, theirs.len() as u32);
-        let my_rows: Vec<u32> = (0..count)
-            .flat_map(|row| (0..other_count).map(move |_| row))
-            .collect();
-        let their_rows: Vec<u32> = (0..count).flat_map(|_| 0..other_count).collect();
-        self.pairs(side, (mine, &my_rows), (theirs, &their_rows))
-    }
-
-    /// One output row per place of the two lists of rows: `mine` is of `side`, `theirs` of the other.
-    fn pairs(&self, side: usize, mine: (&Batch, &[u32]), theirs: (&Batch, &[u32])) -> Result<Batch> {
-        let mut columns = Vec::with_capacity(self.output.fields().len());
-        let (left, right) = match side {
-            0 => (mine, theirs),
-            _ => (theirs, mine),
-        };
-        for (batch, rows) in [left, right] {
-            let rows = UInt32Array::from(rows.to_vec());
-            for column in batch.rows().columns() {
-                columns.push(take(column, &rows, None)?);
-            }
-        }
-        let weights = left.1.iter().zip(right.1);
-        let weights = weights.map(|(l, r)| left.0.weights()[*l as usize] * right.0.weights()[*r as usize]);
-        Batch::new(
-            RecordBatch::try_new(self.output.clone(), columns)?,
-            weights.collect(),
-        )
-    }
-
-    fn stage(&self, side: usize, batch: &Batch, txn: &mut Txn) -> Result<()> {
-        let side = &self.sides[side];
-        if !side.own {
+        if pairs.is_empty() {
             return Ok(());
         }
-        let rows = shaped(batch.rows(), &side.schema)?;
-        side.arrangement
-            .stage(txn, &Batch::new(rows, batch.weights().to_vec())?)
+        if self.form.has_pairs() {
+            made.batches.push(pairs.batch(&self.output)?);
+        }
+        for (side, partners) in self.partners.iter().enumerate() {
+            if partners.as_ref().is_some_and(Partners::is_by_row) {
+                let kept = (side, self.sides[side].row_codec());
+                made.changes[side].add_pairs(&pairs, kept, read == Some(side))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a change of `side` in what the other side, if kept, counts by key.
+    fn take_others(&self, side: usize, probe: &Probe, made: &mut Made) {
+        let partners = &self.partners[1 - side];
+        if partners.as_ref().is_some_and(|partners| !partners.is_by_row()) {
+            made.changes[1 - side].add_others(probe);
+        }
+    }
+
+    /// What comes out of kept rows.
+    fn show(&self, side: usize, shown: Vec<Shown>) -> Result<Vec<Batch>> {
+        let Some(keep) = self.form.keep(side) else {
+            return Ok(Vec::new());
+        };
+        let shaped = shown.into_iter().map(|rows| keep.shape(rows, side, &self.output));
+        shaped.filter_map(Result::transpose).collect()
+    }
+
+    /// Makes the pairs of a step.
+    fn step_pairs(&self, probes: &[Option<Probe>; 2], txn: &Txn, made: &mut Made) -> Result<()> {
+        let before = txn.before();
+        for (side, probe) in probes.iter().enumerate() {
+            if let Some(probe) = probe {
+                self.with_arranged(side, probe, &before, made)?;
+            }
+        }
+        match probes {
+            [Some(left), Some(right)] => self.with_each_other(left, right, made),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fills the state with a batch of `side`, the right side first; makes the pairs of the left one.
+    fn fill(&self, side: usize, batch: &Batch, txn: &mut Txn) -> Result<Vec<Batch>> {
+        let probe = self.sides[side].probe(batch, self.null_equal)?;
+        let mut made = Made::default();
+        self.take_others(side, &probe, &mut made);
+        self.sides[side].stage(batch, txn)?;
+        if let Some(partners) = &self.partners[1 - side] {
+            partners.step_others(&self.sides[side], Some(batch), txn)?;
+        }
+        if side == 0 && self.makes_pairs() {
+            self.with_arranged(side, &probe, &txn.before(), &mut made)?;
+        }
+        for (partners, changes) in self.partners.iter().zip(&made.changes) {
+            if let Some(partners) = partners {
+                partners.apply(changes, txn)?;
+            }
+        }
+        txn.seal();
+        Ok(made.batches)
+    }
+
+    /// Whether filling needs the rows of `side`; those of a relation may be arranged already.
+    fn fills_from(&self, side: usize) -> bool {
+        let counted = self.partners[1 - side].as_ref();
+        self.sides[side].is_own()
+            || counted.is_some_and(Partners::counts_others)
+            || side == 0 && self.makes_pairs()
+    }
+
+    /// Hands over all kept rows of `side`, whose counts are complete.
+    fn hydrate_kept(&self, side: usize, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
+        let (Some(partners), kept) = (&self.partners[side], &self.sides[side]) else {
+            return Ok(());
+        };
+        let before = txn.before();
+        let others = partners.others_as_of(&before)?;
+        kept.arrangement()?.scan(&before, &[], CHUNK_ROWS, &mut |batch| {
+            let matched = partners.matched_as_of(kept, batch.rows(), others, &before)?;
+            for batch in self.show(side, vec![Shown { batch, matched }])? {
+                output(txn, batch)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+}
+
+/// What is of `side` and what is of the other one, the left one first.
+fn ordered<T>(side: usize, mine: T, theirs: T) -> [T; 2] {
+    match side {
+        0 => [mine, theirs],
+        _ => [theirs, mine],
     }
 }
 
 impl Operator for Join {
     fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>> {
-        let mut made = Vec::new();
+        let [left, right] = inputs else {
+            return Err(Error::internal("a join has two inputs"));
+        };
+        let (inputs, mut made) = ([*left, *right], Made::default());
         let mut probes = [None, None];
-        let before = txn.before();
         for (side, input) in inputs.iter().enumerate() {
             if let Some(batch) = input {
-                let probe = self.probe(side, batch)?;
-                self.with_arranged(side, &probe, &before, &mut |batch| {
-                    made.push(batch);
-                    Ok(())
-                })?;
+                let probe = self.sides[side].probe(batch, self.null_equal)?;
+                self.take_others(side, &probe, &mut made);
                 probes[side] = Some(probe);
             }
         }
-        drop(before);
-        if let [Some(left), Some(right)] = &probes {
-            made.extend(self.with_each_other(left, right)?);
+        if self.makes_pairs() {
+            self.step_pairs(&probes, txn, &mut made)?;
         }
-        for (side, input) in inputs.iter().enumerate() {
-            if let Some(batch) = input {
-                self.stage(side, batch, txn)?;
+        let Made { mut batches, changes } = made;
+        for ((side, partners), changes) in self.partners.iter().enumerate().zip(changes) {
+            if let Some(partners) = partners {
+                let others = partners.step_others(&self.sides[1 - side], inputs[1 - side], txn)?;
+                let shown = partners.step(&self.sides[side], inputs[side], changes, others, txn)?;
+                batches.extend(self.show(side, shown)?);
             }
         }
-        match made.len() {
-            0 | 1 => Ok(made.pop()),
-            _ => Batch::concat(&self.output, &made).map(Some),
+        for (side, input) in self.sides.iter().zip(inputs) {
+            if let Some(batch) = input {
+                side.stage(batch, txn)?;
+            }
+        }
+        match batches.len() {
+            0 | 1 => Ok(batches.pop()),
+            _ => Batch::concat(&self.output, &batches).map(Some),
         }
     }
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
-        let [left, right] = inputs else {
-            return Err(Error::internal("a join has two inputs"));
-        };
-        if self.sides[1].own {
-            right(txn, &mut |txn, batch| {
-                self.stage(1, &batch, txn)?;
-                txn.seal();
-                Ok(())
-            })?;
+        for (side, input) in inputs.iter().enumerate().rev() {
+            if self.fills_from(side) {
+                input(txn, &mut |txn, batch| {
+                    let made = self.fill(side, &batch, txn)?;
+                    made.into_iter().try_for_each(|batch| output(txn, batch))
+                })?;
+            }
         }
-        left(txn, &mut |txn, batch| {
-            self.stage(0, &batch, txn)?;
-            txn.seal();
-            let mut made = Vec::new();
-            self.with_arranged(0, &self.probe(0, &batch)?, &txn.before(), &mut |batch| {
-                made.push(batch);
-                Ok(())
-            })?;
-            made.into_iter().try_for_each(|batch| output(txn, batch))
-        })
+        (0..2).try_for_each(|side| self.hydrate_kept(side, txn, output))
     }
 }

@@ -88,6 +88,26 @@ impl Facts {
         }
     }
 
+    /// The same with the rows of the left side (of the right side) that have no partner, padded with NULLs. Only a key
+    /// of one kept side may stand alone then: NULLs stand for the other one's more than once. Columns that are equal
+    /// within a side are both NULL where it is padded, those of different sides are not equal any more.
+    pub(crate) fn outer_join(
+        left: &Self,
+        right: &Self,
+        pairs: &[(usize, usize)],
+        (kept_left, kept_right): (bool, bool),
+    ) -> Self {
+        let width = left.meaning.len();
+        let stands_alone = |key: &[usize]| key.iter().all(|column| (*column >= width) == kept_right);
+        let (paired, unpaired) = (Self::join(left, right, pairs), Self::join(left, right, &[]));
+        let key = match paired.key {
+            _ if kept_left && kept_right => None,
+            Some(key) if stands_alone(&key) => Some(key),
+            _ => unpaired.key,
+        };
+        Self { key, ..unpaired }
+    }
+
     /// The columns equal to `column`, itself not included.
     fn partners(&self, column: usize) -> Vec<usize> {
         let other = |(a, b): &(usize, usize)| match column {

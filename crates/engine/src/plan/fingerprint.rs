@@ -3,7 +3,8 @@
 
 use super::{Kind, Node};
 use std::fmt::Write;
-use viewfeed_change::{RelationId, row};
+use viewfeed_change::row::{self, RowCodec};
+use viewfeed_change::{Batch, RelationId};
 
 /// Counts the forms of operator state: a new number makes every view fill its state anew.
 const STATE_VERSION: u32 = 2;
@@ -36,8 +37,17 @@ pub(crate) fn state_names(view: RelationId, path: &str, node: &Node) -> Vec<Stat
 fn roles(node: &Node) -> Vec<String> {
     let own_input = |(i, input): (usize, &Node)| input.as_source().is_none().then(|| format!("input{i}"));
     match &node.kind {
-        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union | Kind::Expand(_) => Vec::new(),
-        Kind::Join(_) => node.inputs.iter().enumerate().filter_map(own_input).collect(),
+        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union | Kind::Expand(_) | Kind::Constant(_) => {
+            Vec::new()
+        }
+        Kind::Single => vec!["single".to_owned()],
+        Kind::Join(join) => {
+            let inputs = node.inputs.iter().enumerate();
+            let arranged = inputs.filter(|(side, _)| join.arranges(*side));
+            let counted = (0..2).filter(|side| join.counts_partners(*side));
+            let counts = counted.map(|side| format!("partners{side}"));
+            arranged.filter_map(own_input).chain(counts).collect()
+        }
         Kind::Distinct => vec!["distinct".to_owned()],
         Kind::Aggregate(..) => vec!["aggregate".to_owned()],
         Kind::Recompute(plan) => {
@@ -57,13 +67,18 @@ fn describe(node: &Node, text: &mut String) {
             .iter()
             .try_for_each(|(stage, _)| write!(text, "{stage};"))
             .ok(),
-        Kind::Join(join) => write!(
-            text,
-            "join {:?}={:?} {}",
-            join.left_key, join.right_key, join.null_equal
-        )
-        .ok(),
+        Kind::Join(join) => {
+            let keys = (&join.left_key, &join.right_key, join.null_equal);
+            write!(text, "join {:?} {keys:?}", join.form).ok();
+            if let Some(band) = &join.band {
+                write!(text, " {band:?}").ok();
+            }
+            let residual = join.residual.as_ref();
+            residual.and_then(|residual| write!(text, " {residual}").ok())
+        }
         Kind::Union => write!(text, "union").ok(),
+        Kind::Constant(rows) => write!(text, "constant {}", spelled(rows)).ok(),
+        Kind::Single => write!(text, "single").ok(),
         Kind::Distinct => write!(text, "distinct").ok(),
         Kind::Expand(sets) => write!(text, "expand {sets:?}").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),
@@ -83,6 +98,15 @@ fn describe(node: &Node, text: &mut String) {
         text.push(',');
     }
     text.push(')');
+}
+
+/// Every value of every row.
+fn spelled(rows: &Batch) -> String {
+    let encoded = RowCodec::for_schema(&rows.schema()).and_then(|codec| codec.encode(rows.rows()));
+    // constants are made of types the codec has a form for only
+    let rows = encoded.unwrap_or_default();
+    let spell = |row: &[u8]| row.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    rows.iter().map(spell).collect::<Vec<_>>().join(",")
 }
 
 /// The text with names like `__scalar_sq_7` numbered by their first appearance: DataFusion counts them over all plans a

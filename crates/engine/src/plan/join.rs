@@ -1,18 +1,21 @@
-//! Inner equi-joins, n-way as trees of two. A side that is a relation (its columns at most reordered or left out) is
+//! Joins of every form, n-way as trees of two. A side that is a relation (its columns at most reordered or left out) is
 //! joined whole, so that it shares the relation's own arrangement by the key; columns are left out above the join.
 
-use super::expression::{texts, unsupported};
+use super::expression::{Unsupported, text, texts, unsupported};
 use super::lower::{Attempt, origin};
-use super::{Facts, JoinPlan, Kind, Lowering, Node, nullable_schema};
+use super::{BandPlan, Facts, JoinPlan, Kind, Lowering, Node, nullable_schema};
 use crate::operator::filter_project::Stage;
+use crate::operator::join::{JoinForm, Residual};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{DFSchema, JoinType, NullEquality};
-use datafusion::logical_expr::{Expr, Join};
+use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{Expr, ExprSchemable, Join, cast, lit, when};
 use std::sync::Arc;
-use viewfeed_change::Result;
+use viewfeed_change::row::plain_type;
+use viewfeed_change::{LogicalType, Result};
 
 /// One side of a join before it is joined.
-struct Side {
+pub(super) struct Side {
     node: Node,
     /// Where the columns of DataFusion's plan are among the node's.
     columns: Vec<usize>,
@@ -20,23 +23,44 @@ struct Side {
     key: Vec<usize>,
 }
 
+/// The condition besides the key: what it reads of both sides' columns, and its text.
+type Condition = (Residual, String);
+
 impl Lowering<'_> {
     pub(super) fn join(&self, join: &Join) -> Result<Attempt> {
-        if join.join_type != JoinType::Inner || join.null_aware {
-            return Ok(Err(format!("{} join", kind_name(join.join_type))));
-        }
+        let form = match form(join) {
+            Ok(form) => form,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let keys = join.on.iter().flat_map(|(left, right)| [left, right]);
         if let Some(reason) = keys.chain(&join.filter).find_map(unsupported) {
             return Ok(Err(reason));
         }
+        let condition = match self.condition(join) {
+            Ok(condition) => condition,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let (left, right) = (self.lower(&join.left)?, self.lower(&join.right)?);
-        Ok(self.join_sides(join, left, right))
+        Ok(self.join_sides(join, form, condition, left, right))
     }
 
-    fn join_sides(&self, join: &Join, left: Node, right: Node) -> Attempt {
-        let (left_keys, right_keys): (Vec<&Expr>, Vec<&Expr>) = join.on.iter().map(|(l, r)| (l, r)).unzip();
-        let mut left = self.side(left, join.left.schema(), &left_keys)?;
-        let mut right = self.side(right, join.right.schema(), &right_keys)?;
+    /// The join of two nodes, which are what `join` says they are.
+    pub(super) fn join_sides(
+        &self,
+        join: &Join,
+        form: JoinForm,
+        condition: Option<Condition>,
+        left: Node,
+        right: Node,
+    ) -> Attempt {
+        let (mut left, mut right, band) = match join.on.is_empty() {
+            true => self.band_sides(join, (left, right))?,
+            false => {
+                let (left_keys, right_keys) = keys(join)?;
+                let left = self.side(left, join.left.schema(), &left_keys)?;
+                (left, self.side(right, join.right.schema(), &right_keys)?, None)
+            }
+        };
         let type_at =
             |side: &Side, i: usize| -> DataType { side.node.schema.field(side.key[i]).data_type().clone() };
         if (0..left.key.len()).any(|i| type_at(&left, i) != type_at(&right, i)) {
@@ -45,20 +69,55 @@ impl Lowering<'_> {
         order_pairs(&mut left, &mut right);
         let width = left.node.schema.fields().len();
         let right_columns = right.columns.iter().map(|column| column + width);
-        let columns: Vec<usize> = left.columns.iter().copied().chain(right_columns).collect();
-        let joined = joined(join, left, right).select(columns);
-        match &join.filter {
-            Some(filter) => self.filter(joined, filter, &join.schema),
-            None => Ok(joined),
-        }
+        let both: Vec<usize> = left.columns.iter().copied().chain(right_columns).collect();
+        let condition = condition.map(|(mut residual, text)| {
+            residual
+                .columns
+                .iter_mut()
+                .for_each(|column| *column = both[*column]);
+            (residual, text)
+        });
+        let columns = match form {
+            JoinForm::Inner | JoinForm::Outer { .. } => both,
+            JoinForm::Semi(0) | JoinForm::Anti(0) | JoinForm::NullAwareAnti => left.columns.clone(),
+            JoinForm::Semi(_) | JoinForm::Anti(_) => right.columns.clone(),
+            JoinForm::Mark(0) => left.marked(),
+            JoinForm::Mark(_) => right.marked(),
+        };
+        Ok(joined(join, form, (condition, band), left, right).select(columns))
     }
 
-    fn side(
+    /// The condition besides the key, compiled for the columns it reads.
+    pub(super) fn condition(&self, join: &Join) -> std::result::Result<Option<Condition>, Unsupported> {
+        let is_true = |filter: &&Expr| **filter != lit(true);
+        let Some(filter) = join.filter.as_ref().filter(is_true) else {
+            return Ok(None);
+        };
+        let failed = |error: datafusion::error::DataFusionError| error.to_string();
+        let both = join.left.schema().join(join.right.schema()).map_err(failed)?;
+        let mut columns = Vec::new();
+        for column in filter.column_refs() {
+            columns.push(both.index_of_column(column).map_err(failed)?);
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        let fields = columns.iter().map(|column| both.qualified_field(*column));
+        let fields = fields.map(|(qualifier, field)| (qualifier.cloned(), field.clone()));
+        let read = DFSchema::new_with_metadata(fields.collect(), Default::default()).map_err(failed)?;
+        let residual = Residual {
+            predicate: self.compile(filter, &read)?,
+            types: nullable_schema(read.fields().iter().map(|field| field.as_ref())),
+            columns,
+        };
+        Ok(Some((residual, text(filter))))
+    }
+
+    pub(super) fn side(
         &self,
         node: Node,
         schema: &DFSchema,
-        keys: &[&Expr],
-    ) -> std::result::Result<Side, super::expression::Unsupported> {
+        keys: &[Expr],
+    ) -> std::result::Result<Side, Unsupported> {
         let width = schema.fields().len();
         let places: Vec<Option<usize>> = keys.iter().map(|key| origin(key, schema)).collect();
         if let Some(key) = places.iter().copied().collect::<Option<Vec<usize>>>() {
@@ -69,7 +128,7 @@ impl Lowering<'_> {
             .iter()
             .zip(&places)
             .filter(|(_, place)| place.is_none())
-            .map(|(key, _)| (*key).clone())
+            .map(|(key, _)| key.clone())
             .collect();
         let node = self.with_computed(node, &computed, schema)?;
         let mut next = width..;
@@ -131,6 +190,17 @@ impl Side {
         }
     }
 
+    /// The only column of its key, which then has none.
+    pub(super) fn take_key(&mut self) -> usize {
+        self.key.remove(0)
+    }
+
+    /// Its columns and the mark that comes after them.
+    fn marked(&self) -> Vec<usize> {
+        let mark = self.node.schema.fields().len();
+        self.columns.iter().copied().chain([mark]).collect()
+    }
+
     /// The order of the pairs that makes the key this side's relation's own key, if it is that.
     fn order_of_own_key(&self) -> Option<Vec<usize>> {
         let own = &self.node.as_source()?.key;
@@ -159,38 +229,129 @@ fn order_pairs(left: &mut Side, right: &mut Side) {
     }
 }
 
-fn joined(join: &Join, left: Side, right: Side) -> Node {
-    let fields = left.node.schema.fields().iter().chain(right.node.schema.fields());
-    let fields: Vec<Field> = fields
-        .map(|field| field.as_ref().clone().with_nullable(true))
-        .collect();
+fn joined(
+    join: &Join,
+    form: JoinForm,
+    (condition, band): (Option<Condition>, Option<BandPlan>),
+    left: Side,
+    right: Side,
+) -> Node {
     let pairs: Vec<(usize, usize)> = left.key.iter().copied().zip(right.key.iter().copied()).collect();
-    let conditions: Vec<String> = join
-        .on
+    let facts = facts(form, &left.node.facts, &right.node.facts, &pairs);
+    let (residual, filter) = condition.unzip();
+    let kind = Kind::Join(JoinPlan {
+        left_key: left.key,
+        right_key: right.key,
+        null_equal: join.null_equality == NullEquality::NullEqualsNull,
+        form,
+        residual,
+        band,
+        text: shown(join, filter),
+    });
+    let fields = |node: &Node| node.schema.fields().iter().cloned().collect::<Vec<_>>();
+    let mut columns = match form {
+        JoinForm::Inner | JoinForm::Outer { .. } => [fields(&left.node), fields(&right.node)].concat(),
+        JoinForm::Semi(1) | JoinForm::Anti(1) | JoinForm::Mark(1) => fields(&right.node),
+        _ => fields(&left.node),
+    };
+    if matches!(form, JoinForm::Mark(_)) {
+        columns.push(Arc::new(Field::new("mark", DataType::Boolean, true)));
+    }
+    let nullable = columns
         .iter()
-        .map(|(l, r)| format!("{} = {}", super::expression::text(l), super::expression::text(r)))
-        .collect();
+        .map(|field| field.as_ref().clone().with_nullable(true));
     Node {
-        schema: Arc::new(Schema::new(fields)),
-        facts: Facts::join(&left.node.facts, &right.node.facts, &pairs),
-        kind: Kind::Join(JoinPlan {
-            left_key: left.key,
-            right_key: right.key,
-            null_equal: join.null_equality == NullEquality::NullEqualsNull,
-            text: conditions.join(", "),
-        }),
+        schema: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
+        facts,
+        kind,
         inputs: vec![left.node, right.node],
     }
 }
 
-fn kind_name(kind: JoinType) -> &'static str {
-    match kind {
-        JoinType::Inner => "null-aware",
-        JoinType::Left => "left outer",
-        JoinType::Right => "right outer",
-        JoinType::Full => "full outer",
-        JoinType::LeftSemi | JoinType::RightSemi => "semi (IN, EXISTS, INTERSECT)",
-        JoinType::LeftAnti | JoinType::RightAnti => "anti (NOT IN, NOT EXISTS, EXCEPT)",
-        JoinType::LeftMark | JoinType::RightMark => "mark (IN or EXISTS within a condition)",
+fn facts(form: JoinForm, left: &Facts, right: &Facts, pairs: &[(usize, usize)]) -> Facts {
+    let kept = |side: usize| if side == 0 { left.clone() } else { right.clone() };
+    match form {
+        JoinForm::Inner => Facts::join(left, right, pairs),
+        JoinForm::Outer {
+            left: kept_left,
+            right: kept_right,
+        } => Facts::outer_join(left, right, pairs, (kept_left, kept_right)),
+        JoinForm::NullAwareAnti => kept(0),
+        JoinForm::Semi(side) | JoinForm::Anti(side) => kept(side),
+        JoinForm::Mark(side) => {
+            let mut facts = kept(side);
+            facts.meaning.push(LogicalType::Plain);
+            facts
+        }
     }
+}
+
+/// What comes out of `join`, or why that is not kept incrementally. DataFusion runs NOT IN as such by one key only, and
+/// takes one without any for NOT EXISTS.
+fn form(join: &Join) -> std::result::Result<JoinForm, Unsupported> {
+    let outer = |left, right| JoinForm::Outer { left, right };
+    Ok(match (join.join_type, join.null_aware, join.on.len()) {
+        (JoinType::LeftAnti, true, 1) => JoinForm::NullAwareAnti,
+        (_, true, 1..) => return Err("NOT IN by several columns".to_owned()),
+        (JoinType::Inner, ..) => JoinForm::Inner,
+        (JoinType::Left, ..) => outer(true, false),
+        (JoinType::Right, ..) => outer(false, true),
+        (JoinType::Full, ..) => outer(true, true),
+        (JoinType::LeftSemi, ..) => JoinForm::Semi(0),
+        (JoinType::RightSemi, ..) => JoinForm::Semi(1),
+        (JoinType::LeftAnti, ..) => JoinForm::Anti(0),
+        (JoinType::RightAnti, ..) => JoinForm::Anti(1),
+        (JoinType::LeftMark, ..) => JoinForm::Mark(0),
+        (JoinType::RightMark, ..) => JoinForm::Mark(1),
+    })
+}
+
+/// The keys of both sides, in types in which equal values have equal bytes.
+fn keys(join: &Join) -> std::result::Result<(Vec<Expr>, Vec<Expr>), Unsupported> {
+    let of = |key: &Expr, schema: &DFSchema| key.get_type(schema).map_err(|error| error.to_string());
+    let mut keys = (Vec::new(), Vec::new());
+    for (left, right) in &join.on {
+        let types = (of(left, join.left.schema())?, of(right, join.right.schema())?);
+        let (mut left, mut right, mut found) = (left.clone(), right.clone(), plain_type(&types.0));
+        if found != plain_type(&types.1) {
+            let common = comparison_coercion(&types.0, &types.1);
+            found = common.ok_or("a join of columns of types that cannot be compared")?;
+            (left, right) = (cast(left, found.clone()), cast(right, found.clone()));
+        }
+        keys.0.push(one_zero(left, &found));
+        keys.1.push(one_zero(right, &found));
+    }
+    Ok(keys)
+}
+
+/// A key of which 0.0 and −0.0 are one value, as in DataFusion's joins.
+pub(super) fn one_zero(key: Expr, data_type: &DataType) -> Expr {
+    let zero = match data_type {
+        DataType::Float16 | DataType::Float32 => ScalarValue::Float32(Some(0.0)),
+        DataType::Float64 => ScalarValue::Float64(Some(0.0)),
+        _ => return key,
+    };
+    let is_zero = key.clone().eq(lit(zero.clone()));
+    when(is_zero, lit(zero)).otherwise(key.clone()).unwrap_or(key)
+}
+
+/// How a join is written.
+fn shown(join: &Join, filter: Option<String>) -> String {
+    let name = match join.join_type {
+        JoinType::Inner if join.on.is_empty() && filter.is_none() => "CrossJoin".to_owned(),
+        JoinType::Inner => "Join".to_owned(),
+        form => format!("{form}Join"),
+    };
+    let pairs: Vec<String> = join
+        .on
+        .iter()
+        .map(|(left, right)| format!("{} = {}", text(left), text(right)))
+        .collect();
+    let on = match pairs.as_slice() {
+        [] => String::new(),
+        pairs => format!(" on[{}]", pairs.join(", ")),
+    };
+    let filter = filter.map_or(String::new(), |filter| format!(" filter[{filter}]"));
+    let null_aware = if join.null_aware { " null-aware" } else { "" };
+    format!("{name}{null_aware}{on}{filter}")
 }

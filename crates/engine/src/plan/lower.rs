@@ -39,6 +39,9 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Repartition(repartition) => self.lower(&repartition.input).map(Ok),
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input).map(Ok),
             LogicalPlan::Filter(filter) => {
+                if let Some(attempt) = self.filter_by_scalars(filter)? {
+                    return Ok(attempt);
+                }
                 if let Err(reason) = self.compile(&filter.predicate, filter.input.schema()) {
                     return Ok(Err(reason));
                 }
@@ -46,6 +49,9 @@ impl<'a> Lowering<'a> {
                 Ok(self.filter(input, &filter.predicate, filter.input.schema()))
             }
             LogicalPlan::Projection(projection) => {
+                if let Some(attempt) = self.project_scalars(projection)? {
+                    return Ok(attempt);
+                }
                 let schema = projection.input.schema();
                 if let Err(reason) = self.compile_all(&projection.expr, schema) {
                     return Ok(Err(reason));
@@ -56,6 +62,8 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Union(union) => self.union(union).map(Ok),
+            LogicalPlan::EmptyRelation(relation) => self.empty(relation),
+            LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::Distinct(Distinct::All(input)) => Ok(Ok(distinct(self.lower(input)?))),
             other => Ok(Err(reason_of(other).to_owned())),
         }
@@ -182,7 +190,6 @@ fn reason_of(plan: &LogicalPlan) -> &'static str {
     match plan {
         LogicalPlan::Window(_) => "a window function",
         LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => "which rows a limit keeps depends on all of them",
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => "a constant",
         LogicalPlan::Distinct(_) => "DISTINCT ON",
         LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::RecursiveQuery(_) => "a recursive query",

@@ -8,8 +8,8 @@
 use super::expression::{follows_clock, text, texts};
 use super::lower::origin;
 use super::{Facts, Kind, Lowering, Node, RecomputePlan, plain_schema, planning};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, cast};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -228,13 +228,6 @@ fn facts_of(plan: &LogicalPlan, inputs: &[Facts]) -> Option<Facts> {
                 .all(|column| *column < input.meaning.len());
             in_range.then(|| input.select(&origins))?
         }
-        (LogicalPlan::Join(join), [left, right]) => match join.join_type {
-            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left.clone(),
-            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right.clone(),
-            JoinType::Left => outer(left, right, join, false),
-            JoinType::Right => outer(left, right, join, true),
-            JoinType::Inner | JoinType::Full => return None,
-        },
         (LogicalPlan::Aggregate(aggregate), _)
             if !aggregate
                 .group_expr
@@ -252,30 +245,6 @@ fn facts_of(plan: &LogicalPlan, inputs: &[Facts]) -> Option<Facts> {
         .meaning
         .resize(plan.schema().fields().len(), LogicalType::Plain);
     Some(facts)
-}
-
-/// An outer join: as an inner one, but columns of the padded side equal nothing when padded, and only a key of the
-/// kept side may stand alone.
-fn outer(left: &Facts, right: &Facts, join: &datafusion::logical_expr::Join, kept_right: bool) -> Facts {
-    let place =
-        |(l, r): &(Expr, Expr)| Some((origin(l, join.left.schema())?, origin(r, join.right.schema())?));
-    let pairs: Vec<(usize, usize)> = join.on.iter().filter_map(place).collect();
-    let unpaired = Facts::join(left, right, &[]);
-    let width = left.meaning.len();
-    let paired = Facts::join(left, right, &pairs);
-    let stands_alone = |key: &[usize]| key.iter().all(|column| (*column >= width) == kept_right);
-    Facts {
-        key: match paired.key {
-            Some(key) if stands_alone(&key) => Some(key),
-            _ => unpaired.key,
-        },
-        equal: if kept_right {
-            Vec::new()
-        } else {
-            left.equal.clone()
-        },
-        meaning: unpaired.meaning,
-    }
 }
 
 /// A node of DataFusion's plan, as shown.

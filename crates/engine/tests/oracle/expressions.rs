@@ -90,7 +90,7 @@ impl Scope {
         }
     }
 
-    /// Equal columns of both sides, with more conditions now and then.
+    /// Equal columns of both sides, with more conditions now and then, or others instead.
     pub(crate) fn join_condition(&self, right: &Self, rng: &mut SmallRng) -> String {
         let joined = |left: &Column| {
             let same = right
@@ -104,11 +104,20 @@ impl Scope {
         let Some(first) = pairs.choose(rng) else {
             return "true".to_owned();
         };
-        let mut on = first.clone();
+        let mut on = match rng.random_range(0..12) {
+            0 => first.replace(
+                " = ",
+                [" < ", " <= ", " > ", " <> "]
+                    .choose(rng)
+                    .expect("there are some"),
+            ),
+            1 => format!("({})", first.replace(" = ", " IS NOT DISTINCT FROM ")),
+            _ => first.clone(),
+        };
         if rng.random_bool(0.2) {
             on = format!("{on} AND {}", pairs.choose(rng).expect("there is one"));
         }
-        if rng.random_bool(0.15) {
+        if rng.random_bool(0.25) {
             let both = Self {
                 columns: [self.columns.clone(), right.columns.clone()].concat(),
             };

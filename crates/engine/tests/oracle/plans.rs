@@ -243,27 +243,46 @@ impl<'a> Plans<'a> {
 
     fn filter(&mut self, scope: &Scope) -> String {
         match self.rng.random_range(0..10) {
-            0..5 => String::new(),
-            5..8 => format!(" WHERE {}", scope.condition(self.rng, 2)),
-            8 => format!(" WHERE {}", self.subquery(scope)),
-            _ => format!(
+            0..4 => String::new(),
+            4..6 => format!(" WHERE {}", scope.condition(self.rng, 2)),
+            6..8 => format!(" WHERE {}", self.subquery(scope)),
+            8 => format!(
                 " WHERE {} AND {}",
                 scope.condition(self.rng, 1),
+                self.subquery(scope)
+            ),
+            _ => format!(
+                " WHERE {} OR {}",
+                scope.condition(self.rng, 0),
                 self.subquery(scope)
             ),
         }
     }
 
-    /// A condition on another relation: semi and anti joins, and a scalar.
+    /// A condition on another relation: semi, anti and mark joins, and scalars.
     fn subquery(&mut self, scope: &Scope) -> String {
-        let outer = scope.of(self.rng, Type::Int, 0);
+        let (outer, number) = (
+            scope.of(self.rng, Type::Int, 0),
+            scope.of(self.rng, Type::Float, 0),
+        );
         let alias = self.alias();
-        match self.rng.random_range(0..5) {
-            0 => format!("{outer} IN (SELECT {alias}.k FROM t1 AS {alias} WHERE {alias}.f > 0.0)"),
-            1 => format!("{outer} NOT IN (SELECT {alias}.id FROM t2 AS {alias})"),
-            2 => format!("EXISTS (SELECT 1 FROM t1 AS {alias} WHERE {alias}.k = {outer})"),
-            3 => format!("NOT EXISTS (SELECT 1 FROM t0 AS {alias} WHERE {alias}.k = {outer})"),
-            _ => format!("{outer} >= (SELECT min({alias}.k) FROM t2 AS {alias})"),
+        let not = if self.rng.random_bool(0.5) { "NOT " } else { "" };
+        let test = ["=", "<", ">=", "<>"].choose(self.rng).expect("there are some");
+        match self.rng.random_range(0..10) {
+            0 => format!("{outer} {not}IN (SELECT {alias}.k FROM t1 AS {alias} WHERE {alias}.f > 0.0)"),
+            1 => format!("{outer} {not}IN (SELECT {alias}.id FROM t2 AS {alias})"),
+            2 => format!("{outer} {not}IN (SELECT {alias}.k FROM t0 AS {alias})"),
+            3 => format!(
+                "{outer} {not}IN (SELECT {alias}.k FROM t1 AS {alias} WHERE {alias}.f {test} {number})"
+            ),
+            4 => format!("{not}EXISTS (SELECT 1 FROM t1 AS {alias} WHERE {alias}.k = {outer})"),
+            5 => format!(
+                "{not}EXISTS (SELECT 1 FROM t2 AS {alias} WHERE {alias}.k = {outer} AND {alias}.f {test} {number})"
+            ),
+            6 => format!("{not}EXISTS (SELECT 1 FROM t1 AS {alias} WHERE {alias}.f {test} {number})"),
+            7 => format!("{not}EXISTS (SELECT 1 FROM t0 AS {alias} WHERE {alias}.k = 3)"),
+            8 => format!("{outer} {test} (SELECT count(*) FROM t1 AS {alias} WHERE {alias}.f = {number})"),
+            _ => format!("{outer} {test} (SELECT min({alias}.k) FROM t2 AS {alias})"),
         }
     }
 
@@ -273,10 +292,10 @@ impl<'a> Plans<'a> {
         for _ in 0..*[0, 0, 1, 1, 2].choose(self.rng).expect("there are some") {
             let (right, right_scope) = self.source(depth.saturating_sub(1));
             let join = match self.rng.random_range(0..20) {
-                0..15 => "JOIN",
-                15..17 => "LEFT JOIN",
-                17 => "RIGHT JOIN",
-                18 => "FULL JOIN",
+                0..9 => "JOIN",
+                9..13 => "LEFT JOIN",
+                13..16 => "RIGHT JOIN",
+                16..19 => "FULL JOIN",
                 _ => "CROSS JOIN",
             };
             let on = match join {

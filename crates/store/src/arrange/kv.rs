@@ -14,6 +14,9 @@ use std::ops::ControlFlow;
 use viewfeed_change::row::{RowCodec, Rows, sorted};
 use viewfeed_change::{Batch, ColumnPath, Error, Result};
 
+/// Keys of the store with a prefix, from one on; what follows the arrangement's prefix is at most the third part.
+type Range<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+
 pub(super) struct KvArrangement {
     prefix: Vec<u8>,
     key: Vec<ColumnPath>,
@@ -72,6 +75,36 @@ impl KvArrangement {
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .map_err(|error| Error::corrupt("stored rows do not fit their schema").because(error))?;
         Batch::new(rows, weights)
+    }
+
+    /// Hands over the rows of a range.
+    fn scan_within(
+        &self,
+        reader: &Reader,
+        (prefix, from, last): Range<'_>,
+        rows_max: usize,
+        each: &mut dyn FnMut(Batch) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut found = Found::default();
+        let mut is_broken = false;
+        reader.scan(prefix, from, &mut |key, value| {
+            let row = &key[self.prefix.len()..];
+            if last.is_some_and(|last| row > last && !row.starts_with(last)) {
+                return Ok(ControlFlow::Break(()));
+            }
+            found.push(row, value)?;
+            if found.weights.len() < rows_max {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let Found { rows, weights } = std::mem::take(&mut found);
+            let flow = each(self.decode(rows.iter(), weights)?)?;
+            is_broken = flow.is_break();
+            Ok(flow)
+        })?;
+        if !is_broken && !found.weights.is_empty() {
+            let _ = each(self.decode(found.rows.iter(), found.weights)?)?;
+        }
+        Ok(())
     }
 
     /// Adds `change` to the weight of a row.
@@ -168,22 +201,19 @@ impl Arrangement for KvArrangement {
         rows_max: usize,
         each: &mut dyn FnMut(Batch) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut found = Found::default();
-        let mut is_broken = false;
-        reader.scan(&self.entry_key(prefix), &[], &mut |key, value| {
-            found.push(&key[self.prefix.len()..], value)?;
-            if found.weights.len() < rows_max {
-                return Ok(ControlFlow::Continue(()));
-            }
-            let Found { rows, weights } = std::mem::take(&mut found);
-            let flow = each(self.decode(rows.iter(), weights)?)?;
-            is_broken = flow.is_break();
-            Ok(flow)
-        })?;
-        if !is_broken && !found.weights.is_empty() {
-            let _ = each(self.decode(found.rows.iter(), found.weights)?)?;
-        }
-        Ok(())
+        self.scan_within(reader, (&self.entry_key(prefix), &[], None), rows_max, each)
+    }
+
+    fn scan_range(
+        &self,
+        reader: &Reader,
+        from: &[u8],
+        last: Option<&[u8]>,
+        rows_max: usize,
+        each: &mut dyn FnMut(Batch) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let range: Range<'_> = (&self.prefix, &self.entry_key(from), last);
+        self.scan_within(reader, range, rows_max, each)
     }
 
     fn count(&self, reader: &Reader, prefix: &[u8], limit: u64) -> Result<u64> {
