@@ -12,6 +12,7 @@ mod accept;
 mod bind;
 mod check;
 mod column_type;
+mod correlated_not_in;
 mod failure;
 mod functions;
 mod hidden;

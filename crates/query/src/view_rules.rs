@@ -4,6 +4,7 @@
 //! into an aggregate, neither alone nor within a call, LIMIT is not merged into sorts and scans, and field accesses are not split off into projections.
 //! Filters stop above the scans, because a scan of a view's plan is a stream of changes.
 
+use crate::correlated_not_in::CorrelatedNotIn;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -27,7 +28,8 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use std::sync::Arc;
 
-type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+/// Rules in their order.
+pub(crate) type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
 /// The optimiser of views: DataFusion's rules in DataFusion's order, without those named above.
 pub(crate) fn optimizer() -> Optimizer {
@@ -37,6 +39,7 @@ pub(crate) fn optimizer() -> Optimizer {
         Arc::new(SimplifyExpressions::new()),
         Arc::new(EliminateJoin::new()),
         Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(CorrelatedNotIn),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
@@ -52,6 +55,15 @@ pub(crate) fn optimizer() -> Optimizer {
         Arc::new(OptimizeProjections::new()),
     ];
     Optimizer::with_rules(rules)
+}
+
+/// The rules of queries: DataFusion's, and our own where its NOT IN does not do.
+pub(crate) fn of_queries() -> Rules {
+    let mut rules = Optimizer::new().rules;
+    let decorrelate = DecorrelatePredicateSubquery::new();
+    let place = rules.iter().position(|rule| rule.name() == decorrelate.name());
+    rules.insert(place.map_or(0, |place| place + 1), Arc::new(CorrelatedNotIn));
+    rules
 }
 
 /// What an optimised plan still needs before it can run: values for `now()`, and for a view's plan the rules left out

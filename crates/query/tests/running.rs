@@ -31,6 +31,21 @@ fn a_filter_above_an_outer_join_of_a_table_with_itself_keeps_its_rows() {
 }
 
 #[test]
+fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
+    let sql = "SELECT m.id FROM message m WHERE m.likes NOT IN \
+        (SELECT n.likes FROM message n WHERE n.author = m.author AND n.id <> m.id) ORDER BY m.id";
+    assert_eq!(run(sql), ["id", "2", "4", "5"]);
+    let literal = |set: &str| {
+        run(&format!(
+            "SELECT id FROM chat WHERE 4 NOT IN (SELECT likes FROM message{set}) ORDER BY id"
+        ))
+    };
+    assert!(literal("").is_empty(), "4 may be the NULL in the set");
+    assert_eq!(literal(" WHERE likes IS NOT NULL"), ["id", "10", "20"]);
+    assert_eq!(literal(" WHERE false"), ["id", "10", "20"]);
+}
+
+#[test]
 fn nested_fields_are_read_both_ways() {
     let want = ["name | message", "general | hi", "general | ho"];
     assert_eq!(
