@@ -17,6 +17,7 @@ mod kv;
 mod log;
 mod overlay;
 mod reader;
+mod sealed;
 mod store;
 mod txn;
 mod varint;

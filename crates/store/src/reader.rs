@@ -1,8 +1,9 @@
 //! A consistent view of the state at one epoch, from any thread.
 
-use crate::committed::{Snapshot, Window, overlaid};
+use crate::committed::{Entry, Snapshot, Window, overlaid};
 use crate::keys;
 use crate::overlay::Writes;
+use crate::sealed::Sealed;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Result};
@@ -17,12 +18,12 @@ pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 #[derive(Clone)]
 pub struct Reader {
     snapshot: Arc<Snapshot>,
-    sealed: Arc<Writes>,
+    sealed: Sealed,
     staged: Arc<Writes>,
 }
 
 impl Reader {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, sealed: Arc<Writes>, staged: Arc<Writes>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, sealed: Sealed, staged: Arc<Writes>) -> Self {
         Self {
             snapshot,
             sealed,
@@ -62,29 +63,16 @@ impl Reader {
     fn visit(&self, window: &Window, each: &mut EachPair<'_>) -> Result<ControlFlow<()>> {
         let end = window.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let range = (Bound::Included(window.from.as_slice()), end);
-        let layer = |writes: &'_ Arc<Writes>| writes.range::<[u8], _>(range).next().is_some();
-        if !layer(&self.sealed) && !layer(&self.staged) {
-            for (key, value) in &window.pairs {
-                if each(key, value)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            return Ok(ControlFlow::Continue(()));
+        let staged = self.staged.range::<[u8], _>(range).next().is_some();
+        let staged = staged.then_some(self.staged.as_ref());
+        let committed = window.pairs.iter();
+        let mut all: Box<dyn Iterator<Item = Entry<'_>>> =
+            Box::new(committed.map(|(key, value)| (key.as_slice(), Some(value.as_slice()))));
+        for layer in self.sealed.touching(range).chain(staged) {
+            let entries = layer.range::<[u8], _>(range);
+            let entries = entries.map(|(key, value)| (key.as_slice(), value.as_deref()));
+            all = Box::new(overlaid(all, entries));
         }
-        let committed = window
-            .pairs
-            .iter()
-            .map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
-        let sealed = self.sealed.range::<[u8], _>(range);
-        let staged = self.staged.range::<[u8], _>(range);
-        let below = overlaid(
-            committed,
-            sealed.map(|(key, value)| (key.as_slice(), value.as_deref())),
-        );
-        let all = overlaid(
-            below,
-            staged.map(|(key, value)| (key.as_slice(), value.as_deref())),
-        );
         for (key, value) in all {
             if let Some(value) = value
                 && each(key, value)?.is_break()

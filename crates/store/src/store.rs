@@ -5,6 +5,7 @@ use crate::committed::Committed;
 use crate::folder::{self, FolderLock};
 use crate::log::{self, Log};
 use crate::overlay::Writes;
+use crate::sealed::Sealed;
 use crate::txn::WriterSlot;
 use crate::{Kv, LogReader, Reader, SledKv, Txn, keys};
 use parking_lot::{Condvar, Mutex};
@@ -158,7 +159,7 @@ impl Store {
     /// The last committed (durable, if durability is `Sync`) state.
     pub fn reader(&self) -> Reader {
         let snapshot = self.inner.committed.snapshot();
-        Reader::new(Arc::new(snapshot), Arc::default(), Arc::default())
+        Reader::new(Arc::new(snapshot), Sealed::default(), Arc::default())
     }
 
     /// Starts the next epoch. There is one writer: a second call before commit or drop of the first fails.

@@ -3,6 +3,7 @@
 use crate::Reader;
 use crate::committed::Snapshot;
 use crate::overlay::Writes;
+use crate::sealed::Sealed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use viewfeed_change::{Epoch, Error, Result};
@@ -15,7 +16,7 @@ use viewfeed_change::{Epoch, Error, Result};
 /// because they must see what earlier statements wrote.
 pub struct Txn {
     base: Arc<Snapshot>,
-    sealed: Arc<Writes>,
+    sealed: Sealed,
     staged: Arc<Writes>,
     /// The staged writes since the first savepoint.
     undo: Vec<Overwritten>,
@@ -63,7 +64,7 @@ impl Txn {
     pub(crate) fn new(base: Snapshot, slot: Option<WriterSlot>) -> Self {
         Self {
             base: Arc::new(base),
-            sealed: Arc::default(),
+            sealed: Sealed::default(),
             staged: Arc::default(),
             undo: Vec::new(),
             savepoints: Vec::new(),
@@ -82,12 +83,12 @@ impl Txn {
         self.sealed.is_empty() && self.staged.is_empty()
     }
 
-    /// Committed and sealed writes. O(1).
+    /// Committed and sealed writes. Cheap.
     pub fn before(&self) -> Reader {
         Reader::new(self.base.clone(), self.sealed.clone(), Arc::default())
     }
 
-    /// Everything, staged writes included. O(1); the next write is O(staged) if the reader is still held then.
+    /// Everything, staged writes included. Cheap; the next write is O(staged) if the reader is still held then.
     pub fn now(&self) -> Reader {
         Reader::new(self.base.clone(), self.sealed.clone(), self.staged.clone())
     }
@@ -122,12 +123,7 @@ impl Txn {
 
     /// Makes staged writes visible to [`Txn::before`].
     pub fn seal(&mut self) {
-        let staged = std::mem::take(&mut self.staged);
-        if self.sealed.is_empty() {
-            self.sealed = staged;
-        } else if !staged.is_empty() {
-            Arc::make_mut(&mut self.sealed).extend(Arc::unwrap_or_clone(staged));
-        }
+        self.sealed.push(std::mem::take(&mut self.staged));
         self.undo.clear();
         self.savepoints.clear();
     }
@@ -166,8 +162,8 @@ impl Txn {
     /// changed since its epoch.
     pub fn adopt(&mut self, shadow: Txn) {
         let Txn { sealed, staged, .. } = shadow;
-        for layer in [sealed, staged] {
-            for (key, value) in Arc::unwrap_or_clone(layer) {
+        for layer in [sealed.into_writes(), Arc::unwrap_or_clone(staged)] {
+            for (key, value) in layer {
                 self.write(key, value);
             }
         }
@@ -181,6 +177,6 @@ impl Txn {
     /// Ends it: everything it wrote, and the slot, which must be kept until the writes are published.
     pub(crate) fn finish(mut self) -> (Writes, Option<WriterSlot>) {
         self.seal();
-        (Arc::unwrap_or_clone(self.sealed), self.slot)
+        (self.sealed.into_writes(), self.slot)
     }
 }

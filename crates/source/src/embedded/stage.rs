@@ -54,10 +54,11 @@ pub(super) fn stage_all(relation: &Relation, batch: &Batch, txn: &mut Txn) -> Re
     if batch.is_empty() {
         return Ok(());
     }
-    for arrangement in arrange::all(&txn.now(), relation)? {
-        arrangement.stage(txn, batch)?;
-    }
-    Ok(())
+    // The reader must be gone before the first write, which would copy everything staged for it.
+    let arrangements = arrange::all(&txn.now(), relation)?;
+    arrangements
+        .iter()
+        .try_for_each(|arrangement| arrangement.stage(txn, batch))
 }
 
 fn record(relation: RelationId, batch: Batch, context: &mut Context<'_>) {

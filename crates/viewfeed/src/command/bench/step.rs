@@ -270,7 +270,8 @@ fn rows(relation: &Relation, columns: Vec<ArrayRef>) -> Result<Batch> {
 }
 
 fn stage(txn: &mut Txn, relation: &Relation, batch: &Batch) -> Result<()> {
-    arrange::all(&txn.now(), relation)?
+    let arrangements = arrange::all(&txn.now(), relation)?;
+    arrangements
         .iter()
         .try_for_each(|arrangement| arrangement.stage(txn, batch))
 }
