@@ -9,6 +9,7 @@ use crate::operator::filter_project::FilterProject;
 use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
 use crate::operator::single::Single;
+use crate::operator::top_k::TopK;
 use crate::operator::union::Union;
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
 use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, StateName, state_names};
@@ -175,6 +176,10 @@ impl Builder<'_> {
             Kind::Aggregate(spec, _) => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Aggregate::new(spec.clone(), state)?)
+            }
+            Kind::TopK(plan) => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                Work::operator(TopK::new(&node.schema, plan.spec.clone(), state)?)
             }
             Kind::Recompute(plan) => Work::Recompute(Box::new(self.recompute(node, plan, &mut names)?)),
         };

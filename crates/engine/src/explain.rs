@@ -85,6 +85,11 @@ impl ExplainedNode {
                 },
                 "state: per group".to_owned(),
             ),
+            Kind::TopK(plan) => (
+                format!("TopK {}", plan.text),
+                "O(Δ log n + offset + k)",
+                "state: every row, in order".to_owned(),
+            ),
             Kind::Recompute(plan) => (
                 plan.text.clone(),
                 if node.inputs.is_empty() { "once" } else { "O(n)" },

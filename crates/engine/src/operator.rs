@@ -10,6 +10,7 @@ pub(crate) mod join;
 pub(crate) mod recompute;
 pub(crate) mod single;
 pub(crate) mod tally;
+pub(crate) mod top_k;
 pub(crate) mod union;
 
 use viewfeed_change::{Batch, Result};

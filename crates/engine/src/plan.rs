@@ -2,7 +2,7 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value) and `recompute` lower what their names say, `facts` follows
+//! value), `top_k`, `row_number` and `recompute` lower what their names say; `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
@@ -15,7 +15,9 @@ mod grouping;
 mod join;
 mod lower;
 mod recompute;
+mod row_number;
 mod scalar;
+mod top_k;
 mod view;
 
 pub(crate) use facts::Facts;
@@ -27,6 +29,7 @@ use crate::operator::aggregate::AggregateSpec;
 use crate::operator::expand::GroupingSet;
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
+use crate::operator::top_k::TopKSpec;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
@@ -69,6 +72,8 @@ pub(crate) enum Kind {
     Expand(Vec<GroupingSet>),
     /// One row per group; with its text.
     Aggregate(AggregateSpec, String),
+    /// The rows at certain places of an order.
+    TopK(TopKPlan),
     /// Computed again and compared.
     Recompute(Box<RecomputePlan>),
 }
@@ -119,6 +124,15 @@ impl JoinPlan {
     pub(crate) fn counts_partners(&self, side: usize) -> bool {
         self.form.keep(side).is_some()
     }
+}
+
+/// The rows at certain places of an order, of everything or of each group.
+#[derive(Clone, Debug)]
+pub(crate) struct TopKPlan {
+    /// Which rows.
+    pub(crate) spec: TopKSpec,
+    /// How it is written.
+    pub(crate) text: String,
 }
 
 /// A part of DataFusion's plan that is computed again when an input changed.

@@ -9,4 +9,5 @@ mod operators;
 mod oracle;
 mod plans;
 mod recompute;
+mod top_k;
 mod world;

@@ -187,7 +187,7 @@ fn is_constant(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// Whether rows come out of `plan` in the order of a sort below it: that order decides what a limit keeps.
-fn hands_on_order(plan: &LogicalPlan) -> bool {
+pub(super) fn hands_on_order(plan: &LogicalPlan) -> bool {
     let in_order = matches!(
         plan,
         LogicalPlan::Limit(_)
