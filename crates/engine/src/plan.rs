@@ -2,7 +2,7 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value), `top_k`, `row_number` and `recompute` lower what their names say; `facts` follows
+//! value), `top_k`, `row_number`, `scoped` and `recompute` lower what their names say; `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
@@ -17,6 +17,7 @@ mod lower;
 mod recompute;
 mod row_number;
 mod scalar;
+mod scoped;
 mod top_k;
 mod view;
 
@@ -74,6 +75,8 @@ pub(crate) enum Kind {
     Aggregate(AggregateSpec, String),
     /// The rows at certain places of an order.
     TopK(TopKPlan),
+    /// Computed again for what a change touches, and compared.
+    Rescope(Box<RescopePlan>),
     /// Computed again and compared.
     Recompute(Box<RecomputePlan>),
 }
@@ -133,6 +136,26 @@ pub(crate) struct TopKPlan {
     pub(crate) spec: TopKSpec,
     /// How it is written.
     pub(crate) text: String,
+}
+
+/// A part of DataFusion's plan whose output with certain values of some columns, its scope, depends only on input rows
+/// with those values: it is computed again for the values a change touches.
+#[derive(Clone, Debug)]
+pub(crate) struct RescopePlan {
+    /// What is executed; scans the input by the id `scan`.
+    pub(crate) plan: LogicalPlan,
+    /// The id by which `plan` scans the input: the relation's own for a source, else a made-up one.
+    pub(crate) scan: RelationId,
+    /// The columns of the input that are the scope.
+    pub(crate) scope: Vec<usize>,
+    /// The same columns, in the same order, among those of the output.
+    pub(crate) output_scope: Vec<usize>,
+    /// The operator, as shown.
+    pub(crate) text: String,
+    /// The scope, as shown.
+    pub(crate) by: String,
+    /// Why it is not incremental.
+    pub(crate) reason: String,
 }
 
 /// A part of DataFusion's plan that is computed again when an input changed.

@@ -9,5 +9,6 @@ mod operators;
 mod oracle;
 mod plans;
 mod recompute;
+mod rescope;
 mod top_k;
 mod world;

@@ -67,7 +67,11 @@ impl<'a> Lowering<'a> {
                 Ok(self.project(input, &projection.expr, schema, &projection.schema))
             }
             LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Aggregate(aggregate) => match self.aggregate(aggregate)? {
+                Ok(node) => Ok(Ok(node)),
+                Err(reason) => self.scoped_aggregate(aggregate, reason),
+            },
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union).map(Ok),
             LogicalPlan::EmptyRelation(relation) => self.empty(relation),
             LogicalPlan::Values(values) => self.values(values),
@@ -196,7 +200,6 @@ pub(super) fn origin(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// Why there is no incremental operator for this kind of node.
 fn reason_of(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Window(_) => "a window function",
         LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::RecursiveQuery(_) => "a recursive query",
         LogicalPlan::Subquery(_) => "a correlated subquery",
