@@ -10,5 +10,6 @@ mod oracle;
 mod plans;
 mod recompute;
 mod rescope;
+mod set_operations;
 mod top_k;
 mod world;
