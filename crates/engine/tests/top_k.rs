@@ -125,6 +125,32 @@ fn the_first_rows_of_each_group_by_their_number() {
 }
 
 #[test]
+fn numbers_that_are_selected_too_are_given_to_the_first_rows_only() {
+    let numbered =
+        |over: &str| format!("(SELECT id, amount, row_number() OVER ({over}) AS n FROM orders) AS t");
+    let by_customer = numbered("PARTITION BY customer_id ORDER BY amount DESC, id");
+    for condition in ["n <= 2", "n BETWEEN 2 AND 3", "n < 4 AND amount > 5"] {
+        stays_true(
+            &format!("SELECT id, n FROM {by_customer} WHERE {condition}"),
+            Rung::Scoped,
+        );
+    }
+    stays_true(
+        &format!("SELECT *, n * 2 AS m FROM {by_customer} WHERE n <= 2"),
+        Rung::Scoped,
+    );
+    let of_all = numbered("ORDER BY amount, id");
+    stays_true(
+        &format!("SELECT id, n FROM {of_all} WHERE n <= 3"),
+        Rung::Recompute,
+    );
+    stays_true(
+        "SELECT * FROM (SELECT who, text, row_number() OVER (PARTITION BY who ORDER BY text) AS n FROM log) AS t WHERE n <= 2",
+        Rung::Scoped,
+    );
+}
+
+#[test]
 fn a_number_that_is_compared_with_something_else_is_no_limit() {
     let numbered =
         "(SELECT id, amount, row_number() OVER (PARTITION BY customer_id ORDER BY id) AS n FROM orders) AS t";

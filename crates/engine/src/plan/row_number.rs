@@ -4,14 +4,15 @@
 use super::expression::unsupported;
 use super::lower::origin;
 use super::top_k::Kept;
-use super::{Lowering, Node};
+use super::{Lowering, Node, planning};
 use crate::operator::top_k::Places;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunctionParams;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Filter, LogicalPlan, Operator, Projection, Window, WindowFunctionDefinition, lit,
+    BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Window,
+    WindowFunctionDefinition, lit,
 };
 use viewfeed_change::Result;
 
@@ -35,11 +36,45 @@ impl Lowering<'_> {
         self.by_number(filter, &projection.expr, &projection.schema)
     }
 
-    /// A condition that leaves a single row number, which then is a constant; None if it is something else.
+    /// A condition on row numbers that are wanted as well: a single one is a constant; of several, the window is
+    /// computed over the rows that have one of them, which are few. None if it is something else.
     pub(super) fn filtered_by_number(&self, filter: &Filter) -> Result<Option<Node>> {
         let schema = filter.input.schema();
         let columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        self.by_number(filter, &columns, schema)
+        match self.by_number(filter, &columns, schema)? {
+            Some(node) => Ok(Some(node)),
+            None => self.window_of_first(filter),
+        }
+    }
+
+    /// The window below `filter` over only the rows it may let through. The first rows of each partition have the same
+    /// numbers without the rows after them.
+    fn window_of_first(&self, filter: &Filter) -> Result<Option<Node>> {
+        let Some(numbered) = numbered(filter) else {
+            return Ok(None);
+        };
+        let Numbered { window, call, .. } = &numbered;
+        let of_order = call.order_by.iter().map(|by| &by.expr);
+        let mut exprs = call.partition_by.iter().chain(of_order).chain(&numbered.columns);
+        let schema = &window.schema;
+        let predicate = substituted(&filter.predicate, filter.input.schema(), &numbered.columns);
+        let Some(predicate) = predicate.filter(|predicate| unsupported(predicate).is_none()) else {
+            return Ok(None);
+        };
+        if exprs.any(|expr| unsupported(expr).is_some()) {
+            return Ok(None);
+        }
+        let number = Expr::Column(Column::from(schema.qualified_field(number_of(window))));
+        let columns = window.input.schema().columns().into_iter().map(Expr::Column);
+        let first = LogicalPlanBuilder::from(LogicalPlan::Window((*window).clone()))
+            .filter(number.lt_eq(lit(numbered.places.end)))
+            .and_then(|plan| plan.project(columns))
+            .and_then(LogicalPlanBuilder::build)
+            .and_then(|first| Window::try_new(window.window_expr.clone(), first.into()))
+            .map_err(planning)?;
+        let node = self.filter(self.lower(&LogicalPlan::Window(first))?, &predicate, schema);
+        let node = node.and_then(|node| self.project(node, &numbered.columns, schema, filter.input.schema()));
+        Ok(node.ok())
     }
 
     /// `exprs`, typed as in `output`, over a condition on row numbers.

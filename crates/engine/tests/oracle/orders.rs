@@ -15,7 +15,7 @@ impl Plans<'_> {
         let sql = format!(
             "SELECT * FROM ({}) AS {alias} ORDER BY {order}{}",
             inner.sql,
-            self.places()
+            self.places(false)
         );
         Query { sql, ..inner }
     }
@@ -32,7 +32,7 @@ impl Plans<'_> {
             "SELECT * FROM ({}) AS {alias} ORDER BY {some} /*, {} */{}",
             inner.sql,
             encoding(&names),
-            self.places()
+            self.places(true)
         );
         Query { sql, ..inner }
     }
@@ -45,7 +45,7 @@ impl Plans<'_> {
             "SELECT * FROM ({}) AS {alias} /* ORDER BY {} */{}",
             inner.sql,
             encoding(&names(&inner, &alias)),
-            self.places()
+            self.places(true)
         );
         Query { sql, ..inner }
     }
@@ -168,10 +168,12 @@ impl Plans<'_> {
         by.collect::<Vec<_>>().join(", ")
     }
 
-    fn places(&mut self) -> String {
+    /// An OFFSET alone only in a whole view: within another query DataFusion 55.2 loses the order below it if what is
+    /// above wants another one.
+    fn places(&mut self, is_whole: bool) -> String {
         let (limit, offset) = (self.rng.random_range(0..5), self.rng.random_range(0..3));
         match self.rng.random_range(0..5) {
-            0 => format!(" OFFSET {offset}"),
+            0 if is_whole => format!(" OFFSET {offset}"),
             1 | 2 => format!(" LIMIT {limit}"),
             _ => format!(" LIMIT {limit} OFFSET {offset}"),
         }
