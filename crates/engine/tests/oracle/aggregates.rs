@@ -127,7 +127,10 @@ impl Scope {
         let number = self.of(rng, data_type, 1);
         match rng.random_range(0..3) {
             0 => (format!("median({number})"), data_type),
-            1 => (format!("approx_distinct({})", self.of(rng, Type::Int, 1)), Type::Int),
+            1 => (
+                format!("approx_distinct({})", self.of(rng, Type::Int, 1)),
+                Type::Int,
+            ),
             _ => (format!("nth_value({number}, 2 ORDER BY {number})"), data_type),
         }
     }

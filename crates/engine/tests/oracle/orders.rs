@@ -9,11 +9,12 @@ use rand::seq::{IndexedRandom, SliceRandom};
 impl Plans<'_> {
     /// The first rows of a total order.
     pub(super) fn limited(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1));
+        let inner = self.query(depth.saturating_sub(1)).usable();
         let alias = self.alias();
-        let order = self.order(&names(&inner, &alias));
+        let names = names(&inner, &alias);
+        let (list, order) = (names.join(", "), self.order(&names));
         let sql = format!(
-            "SELECT * FROM ({}) AS {alias} ORDER BY {order}{}",
+            "SELECT {list} FROM ({}) AS {alias} ORDER BY {order}{}",
             inner.sql,
             self.places(false)
         );
@@ -23,13 +24,13 @@ impl Plans<'_> {
     /// The first rows of an order by some columns: a view breaks ties by the encoding of the row. To be a whole view,
     /// since inside of another query the columns may become others.
     pub(super) fn limited_by_some(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth);
+        let inner = self.query(depth).usable();
         let alias = self.alias();
         let names = names(&inner, &alias);
         let count = self.rng.random_range(1..=names.len());
-        let some = self.order(&names[..count]);
+        let (list, some) = (names.join(", "), self.order(&names[..count]));
         let sql = format!(
-            "SELECT * FROM ({}) AS {alias} ORDER BY {some} /*, {} */{}",
+            "SELECT {list} FROM ({}) AS {alias} ORDER BY {some} /*, {} */{}",
             inner.sql,
             encoding(&names),
             self.places(true)
@@ -39,12 +40,14 @@ impl Plans<'_> {
 
     /// The first rows without an order: by their encoding. To be a whole view, as above, and over no order below.
     pub(super) fn limited_by_encoding(&mut self) -> Query {
-        let inner = self.select(0, false);
+        let inner = self.select(0, false).usable();
         let alias = self.alias();
+        let names = names(&inner, &alias);
         let sql = format!(
-            "SELECT * FROM ({}) AS {alias} /* ORDER BY {} */{}",
+            "SELECT {} FROM ({}) AS {alias} /* ORDER BY {} */{}",
+            names.join(", "),
             inner.sql,
-            encoding(&names(&inner, &alias)),
+            encoding(&names),
             self.places(true)
         );
         Query { sql, ..inner }
@@ -52,13 +55,10 @@ impl Plans<'_> {
 
     /// A window function over a total order.
     pub(super) fn window(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1));
+        let inner = self.query(depth.saturating_sub(1)).usable();
         let alias = self.alias();
         let (call, data_type) = self.window_call(&inner, &alias);
-        let (name, all) = (
-            format!("w{}", inner.columns.len()),
-            names(&inner, &alias).join(", "),
-        );
+        let (name, all) = (format!("w{alias}"), names(&inner, &alias).join(", "));
         let sql = format!("SELECT {all}, {call} AS {name} FROM ({}) AS {alias}", inner.sql);
         let mut columns = inner.columns;
         columns.push(Column { name, data_type });
@@ -67,7 +67,7 @@ impl Plans<'_> {
 
     /// A condition on a row number, which may be selected too.
     pub(super) fn numbered(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1));
+        let inner = self.query(depth.saturating_sub(1)).usable();
         let (below, alias) = (self.alias(), self.alias());
         let of = names(&inner, &below);
         let over = self.over(&of);
@@ -85,7 +85,7 @@ impl Plans<'_> {
         let mut columns = inner.columns.clone();
         let mut list: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         if self.rng.random_bool(0.3) {
-            let name = format!("w{}", columns.len());
+            let name = format!("w{alias}");
             list.push(format!("n AS {name}"));
             columns.push(Column {
                 name,
@@ -103,7 +103,7 @@ impl Plans<'_> {
 
     /// The first row of each group.
     pub(super) fn distinct_on(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1));
+        let inner = self.query(depth.saturating_sub(1)).usable();
         let alias = self.alias();
         let mut names = names(&inner, &alias);
         let all = names.join(", ");

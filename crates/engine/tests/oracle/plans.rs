@@ -27,7 +27,7 @@ pub(super) const APPROXIMATE: &str = "approximate";
 
 impl Query {
     /// The same without the columns that expressions may not use: there is always another.
-    fn usable(mut self) -> Self {
+    pub(super) fn usable(mut self) -> Self {
         self.columns.retain(|column| column.data_type.is_usable());
         self
     }
