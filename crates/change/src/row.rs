@@ -17,6 +17,9 @@
 
 mod decode;
 mod encode;
+mod order;
+
+pub use order::encode_ordered;
 
 use crate::{ColumnPath, Error, Result};
 use arrow::array::{ArrayRef, RecordBatch};

@@ -8,10 +8,12 @@ use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
 use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
+use crate::operator::rescope::Rescope;
 use crate::operator::single::Single;
+use crate::operator::top_k::TopK;
 use crate::operator::union::Union;
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
-use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, StateName, state_names};
+use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, RescopePlan, StateName, state_names};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -176,6 +178,11 @@ impl Builder<'_> {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Aggregate::new(spec.clone(), state)?)
             }
+            Kind::TopK(plan) => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                Work::operator(TopK::new(&node.schema, plan.spec.clone(), state)?)
+            }
+            Kind::Rescope(plan) => Work::operator(self.rescope(node, plan, &mut names)?),
             Kind::Recompute(plan) => Work::Recompute(Box::new(self.recompute(node, plan, &mut names)?)),
         };
         self.steps.push(Step { work, inputs });
@@ -217,6 +224,32 @@ impl Builder<'_> {
             band: band.transpose()?,
             output: node.schema.clone(),
         })
+    }
+
+    fn rescope(
+        &mut self,
+        node: &Node,
+        plan: &RescopePlan,
+        names: &mut dyn Iterator<Item = StateName>,
+    ) -> Result<Rescope> {
+        let input = &node.inputs[0];
+        let input = RecomputeInput {
+            scan: plan.scan,
+            arrangement: self.arranged(input, &plan.scope, names)?,
+            own: input.as_source().is_none(),
+            schema: input.schema.clone(),
+        };
+        let by: Vec<ColumnPath> = plan.output_scope.iter().copied().map(ColumnPath::from).collect();
+        let (output, _) = arrange::ensure_named(self.txn, &next(names), &node.schema, &by)?;
+        let (planner, part) = (self.planner.clone(), plan.plan.clone());
+        Rescope::new(
+            planner,
+            part,
+            input,
+            plan.scope.clone(),
+            output,
+            node.schema.clone(),
+        )
     }
 
     fn recompute(

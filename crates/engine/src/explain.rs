@@ -2,7 +2,7 @@
 
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
-use crate::plan::{JoinPlan, Kind, Node};
+use crate::plan::{JoinPlan, Kind, Node, RescopePlan};
 use std::fmt;
 
 /// How a node is kept true.
@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Rung {
     /// R0: work proportional to what changed.
     Incremental,
+    /// R1: computed again and compared, but only the groups a change touches.
+    Scoped,
     /// R2: computed again and compared.
     Recompute,
 }
@@ -18,6 +20,7 @@ impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Incremental => "incremental",
+            Self::Scoped => "per-group",
             Self::Recompute => "recompute",
         })
     }
@@ -85,6 +88,12 @@ impl ExplainedNode {
                 },
                 "state: per group".to_owned(),
             ),
+            Kind::TopK(plan) => (
+                format!("TopK {}", plan.text),
+                "O(Δ log n + offset + k)",
+                "state: every row, in order".to_owned(),
+            ),
+            Kind::Rescope(plan) => explain_rescope(node, plan),
             Kind::Recompute(plan) => (
                 plan.text.clone(),
                 if node.inputs.is_empty() { "once" } else { "O(n)" },
@@ -94,6 +103,7 @@ impl ExplainedNode {
         Self {
             operator,
             rung: match node.kind {
+                Kind::Rescope(_) => Rung::Scoped,
                 Kind::Recompute(_) => Rung::Recompute,
                 _ => Rung::Incremental,
             },
@@ -105,27 +115,15 @@ impl ExplainedNode {
 }
 
 fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) {
-    let side = |place: usize| {
-        let (input, key) = (&node.inputs[place], plan.found_by(place));
-        let names: Vec<&str> = key
-            .iter()
-            .map(|column| input.schema.field(*column).name().as_str())
-            .collect();
-        match input.as_source() {
-            Some(relation) if key.is_empty() => format!("{} shared", relation.name),
-            None if key.is_empty() => "own".to_owned(),
-            Some(relation) => format!("{}({}) shared", relation.name, names.join(", ")),
-            None => format!("own by ({})", names.join(", ")),
-        }
-    };
-    let arranged = (0..2).filter(|place| plan.arranges(*place)).map(side);
+    let side = |place: usize| arranged(&node.inputs[place], plan.found_by(place));
+    let kept = (0..2).filter(|place| plan.arranges(*place)).map(side);
     let counted = (0..2).filter(|place| plan.counts_partners(*place));
     let counts = counted.map(|place| match (plan.residual.is_some(), place) {
         (false, _) if plan.left_key.is_empty() => "a count".to_owned(),
         (false, _) => format!("a count per {} key", ["right", "left"][place]),
         (true, _) => format!("a count per {} row with a partner", ["left", "right"][place]),
     });
-    let note = arranged.chain(counts).collect::<Vec<_>>().join(", ");
+    let note = kept.chain(counts).collect::<Vec<_>>().join(", ");
     let cost = match (plan.left_key.is_empty(), plan.form) {
         (true, _) if plan.band.is_some() => "O(Δ · range)",
         (true, _) => "O(Δ · other side)",
@@ -133,6 +131,30 @@ fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) 
         (false, _) => "O(Δ · matches)",
     };
     (plan.text.clone(), cost, format!("state: {note}"))
+}
+
+fn explain_rescope(node: &Node, plan: &RescopePlan) -> (String, &'static str, String) {
+    let note = format!(
+        "by: {}  reason: {}  state: {}, output",
+        plan.by,
+        plan.reason,
+        arranged(&node.inputs[0], &plan.scope)
+    );
+    (plan.text.clone(), "O(rows of the touched groups)", note)
+}
+
+/// Where the rows of `input` are kept by `key`.
+fn arranged(input: &Node, key: &[usize]) -> String {
+    let names: Vec<&str> = key
+        .iter()
+        .map(|column| input.schema.field(*column).name().as_str())
+        .collect();
+    match input.as_source() {
+        Some(relation) if key.is_empty() => format!("{} shared", relation.name),
+        None if key.is_empty() => "own".to_owned(),
+        Some(relation) => format!("{}({}) shared", relation.name, names.join(", ")),
+        None => format!("own by ({})", names.join(", ")),
+    }
 }
 
 impl fmt::Display for ExplainedNode {

@@ -8,8 +8,10 @@ pub(crate) mod expand;
 pub(crate) mod filter_project;
 pub(crate) mod join;
 pub(crate) mod recompute;
+pub(crate) mod rescope;
 pub(crate) mod single;
 pub(crate) mod tally;
+pub(crate) mod top_k;
 pub(crate) mod union;
 
 use viewfeed_change::{Batch, Result};

@@ -2,7 +2,7 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value) and `recompute` lower what their names say, `facts` follows
+//! value), `top_k`, `row_number`, `scoped` and `recompute` lower what their names say; `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
@@ -15,7 +15,10 @@ mod grouping;
 mod join;
 mod lower;
 mod recompute;
+mod row_number;
 mod scalar;
+mod scoped;
+mod top_k;
 mod view;
 
 pub(crate) use facts::Facts;
@@ -27,6 +30,7 @@ use crate::operator::aggregate::AggregateSpec;
 use crate::operator::expand::GroupingSet;
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
+use crate::operator::top_k::TopKSpec;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
@@ -69,6 +73,10 @@ pub(crate) enum Kind {
     Expand(Vec<GroupingSet>),
     /// One row per group; with its text.
     Aggregate(AggregateSpec, String),
+    /// The rows at certain places of an order.
+    TopK(TopKPlan),
+    /// Computed again for what a change touches, and compared.
+    Rescope(Box<RescopePlan>),
     /// Computed again and compared.
     Recompute(Box<RecomputePlan>),
 }
@@ -119,6 +127,35 @@ impl JoinPlan {
     pub(crate) fn counts_partners(&self, side: usize) -> bool {
         self.form.keep(side).is_some()
     }
+}
+
+/// The rows at certain places of an order, of everything or of each group.
+#[derive(Clone, Debug)]
+pub(crate) struct TopKPlan {
+    /// Which rows.
+    pub(crate) spec: TopKSpec,
+    /// How it is written.
+    pub(crate) text: String,
+}
+
+/// A part of DataFusion's plan whose output with certain values of some columns, its scope, depends only on input rows
+/// with those values: it is computed again for the values a change touches.
+#[derive(Clone, Debug)]
+pub(crate) struct RescopePlan {
+    /// What is executed; scans the input by the id `scan`.
+    pub(crate) plan: LogicalPlan,
+    /// The id by which `plan` scans the input: the relation's own for a source, else a made-up one.
+    pub(crate) scan: RelationId,
+    /// The columns of the input that are the scope.
+    pub(crate) scope: Vec<usize>,
+    /// The same columns, in the same order, among those of the output.
+    pub(crate) output_scope: Vec<usize>,
+    /// The operator, as shown.
+    pub(crate) text: String,
+    /// The scope, as shown.
+    pub(crate) by: String,
+    /// Why it is not incremental.
+    pub(crate) reason: String,
 }
 
 /// A part of DataFusion's plan that is computed again when an input changed.

@@ -9,4 +9,7 @@ mod operators;
 mod oracle;
 mod plans;
 mod recompute;
+mod rescope;
+mod set_operations;
+mod top_k;
 mod world;

@@ -5,7 +5,7 @@ mod scalar;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{accept, check, failure, hidden, naming, parse, view_rules};
+use crate::{accept, check, failure, hidden, naming, parse, set_operations, view_rules};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -154,6 +154,7 @@ impl Planner {
         let plan = SqlToRel::new(&names)
             .sql_statement_to_plan_with_context(statement, &mut context)
             .map_err(failure::planning)?;
+        let plan = set_operations::counted(plan)?;
         let plan = match params {
             [] => plan,
             values => plan

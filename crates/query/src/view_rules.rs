@@ -1,10 +1,14 @@
 //! Plans of views: which optimiser rules they get.
 //!
 //! The rules differ from a query's in what would hide the meaning from who maintains the result: DISTINCT is not turned
-//! into an aggregate, neither alone nor within a call, LIMIT is not merged into sorts and scans, and field accesses are not split off into projections.
-//! Filters stop above the scans, because a scan of a view's plan is a stream of changes.
+//! into an aggregate, neither alone nor within a call, LIMIT is not merged into sorts and scans, and field accesses are
+//! not split off into projections. Filters stop above the scans, because a scan of a view's plan is a stream of changes.
+//! They also stop above DISTINCT ON: 55.2 pushes them through it, which chooses other rows. (In a query it is an
+//! aggregate by then.)
 
 use crate::correlated_not_in::CorrelatedNotIn;
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::{Distinct, LogicalPlan};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -25,7 +29,7 @@ use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggreg
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 use std::sync::Arc;
 
 /// Rules in their order.
@@ -49,7 +53,7 @@ pub(crate) fn optimizer() -> Optimizer {
         Arc::new(EliminateLimit::new()),
         Arc::new(PropagateEmptyRelation::new()),
         Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(FilterPushdown(PushDownFilter::new())),
         Arc::new(EliminateGroupByConstant::new()),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
@@ -77,4 +81,42 @@ pub(crate) fn finisher() -> Optimizer {
         Arc::new(OptimizeProjections::new()),
     ];
     Optimizer::with_rules(rules)
+}
+
+/// DataFusion's rule, but for filters over DISTINCT ON.
+#[derive(Debug)]
+struct FilterPushdown(PushDownFilter);
+
+impl OptimizerRule for FilterPushdown {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> datafusion::error::Result<Transformed<LogicalPlan>> {
+        match is_over_distinct_on(&plan) {
+            true => Ok(Transformed::no(plan)),
+            false => self.0.rewrite(plan, config),
+        }
+    }
+}
+
+/// Whether `plan` is filters, at least one, right above a DISTINCT ON.
+fn is_over_distinct_on(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(filter) = plan else {
+        return false;
+    };
+    let on = matches!(filter.input.as_ref(), LogicalPlan::Distinct(Distinct::On(_)));
+    on || is_over_distinct_on(&filter.input)
 }

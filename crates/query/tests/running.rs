@@ -83,6 +83,33 @@ fn now_is_the_time_given() {
 }
 
 #[test]
+fn set_operations_with_all_count_rows_on_both_sides() {
+    let left = "SELECT x FROM (VALUES (1), (1), (1), (2), (NULL), (NULL)) AS l (x)";
+    let right = "SELECT y FROM (VALUES (1), (2), (2), (NULL), (3)) AS r (y)";
+    assert_eq!(
+        run(&format!("{left} INTERSECT ALL {right} ORDER BY 1")),
+        ["x", "1", "2", ""]
+    );
+    assert_eq!(
+        run(&format!("{left} EXCEPT ALL {right} ORDER BY 1")),
+        ["x", "1", "1", ""]
+    );
+    assert_eq!(run(&format!("{left} EXCEPT {right}")), [""; 0]);
+    assert_eq!(
+        run(&format!(
+            "SELECT count(*) AS n FROM ({left} EXCEPT ALL (SELECT 1 UNION ALL SELECT 1)) AS d"
+        )),
+        ["n", "4"]
+    );
+    assert_eq!(
+        run(&format!(
+            "SELECT DISTINCT x FROM ({left}) AS d EXCEPT ALL {right}"
+        )),
+        [""; 0]
+    );
+}
+
+#[test]
 fn distinct_sets_and_limits_work_for_plans_of_views() {
     assert_eq!(
         run("SELECT DISTINCT author FROM message ORDER BY author"),

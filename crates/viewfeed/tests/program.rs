@@ -263,7 +263,7 @@ fn every_select_is_a_view_and_explain_says_how_it_is_kept_true() {
         (
             "w",
             "SELECT id, sum(x) OVER (PARTITION BY g ORDER BY id) AS s FROM t",
-            "recompute",
+            "per-group",
         ),
         (
             "o",

@@ -27,7 +27,7 @@ pub(super) fn check(data_type: &DataType) -> Result<()> {
 pub(super) fn encode(arrays: &[ArrayRef], count: usize) -> Result<Rows> {
     let columns = arrays
         .iter()
-        .map(|array| Values::new(array))
+        .map(|array| Values::new(array, NULL))
         .collect::<Result<Vec<_>>>()?;
     let mut rows = Rows {
         bytes: Vec::with_capacity(count * columns.len() * 10),
@@ -42,10 +42,20 @@ pub(super) fn encode(arrays: &[ArrayRef], count: usize) -> Result<Rows> {
     Ok(rows)
 }
 
+/// What stands for NULL: before every other value.
+pub(super) const NULL: u8 = 0;
+
+/// What stands before every value that is not NULL.
+const VALUE: u8 = 1;
+
+/// What stands for NULL where it comes after every other value.
+pub(super) const NULL_LAST: u8 = 2;
+
 /// A column with its type resolved once, so that the loop over rows only branches.
-struct Values<'a> {
+pub(super) struct Values<'a> {
     array: &'a dyn Array,
     kind: Kind<'a>,
+    null: u8,
 }
 
 enum Kind<'a> {
@@ -73,24 +83,26 @@ enum Kind<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn new(array: &'a dyn Array) -> Result<Self> {
+    /// `null` stands for NULL, on every level.
+    pub(super) fn new(array: &'a dyn Array, null: u8) -> Result<Self> {
         Ok(Self {
             array,
-            kind: Kind::new(array)?,
+            kind: Kind::new(array, null)?,
+            null,
         })
     }
 
-    fn write(&self, row: usize, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) {
         if self.array.is_null(row) || matches!(self.kind, Kind::Null) {
-            return out.push(0);
+            return out.push(self.null);
         }
-        out.push(1);
+        out.push(VALUE);
         self.kind.write(row, out);
     }
 }
 
 impl<'a> Kind<'a> {
-    fn new(array: &'a dyn Array) -> Result<Self> {
+    fn new(array: &'a dyn Array, null: u8) -> Result<Self> {
         macro_rules! values {
             ($type:ty, $kind:ident) => {
                 Kind::$kind(array.as_primitive::<$type>().values())
@@ -132,16 +144,20 @@ impl<'a> Kind<'a> {
             DataType::Binary => Kind::Bytes(array.as_binary()),
             DataType::FixedSizeBinary(_) => Kind::Fixed(array.as_fixed_size_binary()),
             DataType::Struct(_) => {
-                let children = array.as_struct().columns().iter().map(|child| Values::new(child));
+                let children = array
+                    .as_struct()
+                    .columns()
+                    .iter()
+                    .map(|child| Values::new(child, null));
                 Kind::Struct(children.collect::<Result<_>>()?)
             }
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
-                Kind::List(list.value_offsets(), Box::new(Values::new(list.values())?))
+                Kind::List(list.value_offsets(), Box::new(Values::new(list.values(), null)?))
             }
             DataType::Map(..) => {
                 let map = array.as_map();
-                Kind::List(map.value_offsets(), Box::new(Values::new(map.entries())?))
+                Kind::List(map.value_offsets(), Box::new(Values::new(map.entries(), null)?))
             }
             other => return check(other).map(|()| Kind::Null),
         })

@@ -3,6 +3,7 @@
 use super::*;
 use arrow::array::*;
 use arrow_row::{RowConverter, SortField};
+use arrow_schema::SortOptions;
 use proptest::prelude::*;
 
 fn some_batch(values: &[Value]) -> RecordBatch {
@@ -94,6 +95,32 @@ proptest! {
         for a in 0..rows.len() {
             for b in 0..rows.len() {
                 prop_assert_eq!(rows.row(a).cmp(rows.row(b)), oracle.row(a).cmp(&oracle.row(b)));
+            }
+        }
+    }
+
+    #[test]
+    fn ordered_bytes_sort_as_an_order_by_does(
+        values in proptest::collection::vec(value(), 2..20),
+        options in proptest::collection::vec(any::<(bool, bool)>(), 7),
+    ) {
+        let batch = some_batch(&values);
+        let options: Vec<SortOptions> = options
+            .into_iter()
+            .map(|(descending, nulls_first)| SortOptions { descending, nulls_first })
+            .collect();
+        for i in 0..options.len() {
+            let (columns, options) = (&batch.columns()[i..], &options[i..]);
+            let field = |(column, options): (&ArrayRef, &SortOptions)| {
+                SortField::new_with_options(column.data_type().clone(), *options)
+            };
+            let converter = RowConverter::new(columns.iter().zip(options).map(field).collect()).unwrap();
+            let oracle = converter.convert_columns(columns).unwrap();
+            let rows = encode_ordered(columns, options, batch.num_rows()).unwrap();
+            for a in 0..rows.len() {
+                for b in 0..rows.len() {
+                    prop_assert_eq!(rows.row(a).cmp(rows.row(b)), oracle.row(a).cmp(&oracle.row(b)));
+                }
             }
         }
     }

@@ -111,14 +111,7 @@ impl Recompute {
         for input in &self.inputs {
             tables.insert(input.scan, input.rows(reader)?);
         }
-        let result = self
-            .planner
-            .execute_over(&self.plan, &|id| tables.get(&id).cloned(), now)?;
-        let rows = result.iter().map(|batch| shaped(batch, &self.schema));
-        let batches = rows
-            .map(|rows| Ok(Batch::inserts(rows?)))
-            .collect::<Result<Vec<_>>>()?;
-        Batch::concat(&self.schema, &batches)
+        execute(&self.planner, &self.plan, &tables, now, &self.schema)
     }
 
     fn note_time(&self, now: Timestamp, txn: &mut Txn) {
@@ -130,9 +123,12 @@ impl Recompute {
 
 impl RecomputeInput {
     fn stage(&self, batch: &Batch, txn: &mut Txn) -> Result<()> {
-        let rows = shaped(batch.rows(), &self.schema)?;
-        self.arrangement
-            .stage(txn, &Batch::new(rows, batch.weights().to_vec())?)
+        self.arrangement.stage(txn, &self.shaped(batch)?)
+    }
+
+    /// A change of the input with the input's columns.
+    pub(super) fn shaped(&self, batch: &Batch) -> Result<Batch> {
+        Batch::new(shaped(batch.rows(), &self.schema)?, batch.weights().to_vec())
     }
 
     /// The whole input as of `reader`, every row as often as it is there.
@@ -146,9 +142,25 @@ impl RecomputeInput {
     }
 }
 
+/// The rows `plan` gives, with the columns of `schema`, over the rows of `tables` by the ids it scans them by.
+pub(super) fn execute(
+    planner: &Planner,
+    plan: &LogicalPlan,
+    tables: &BTreeMap<RelationId, Vec<RecordBatch>>,
+    now: Timestamp,
+    schema: &SchemaRef,
+) -> Result<Batch> {
+    let result = planner.execute_over(plan, &|id| tables.get(&id).cloned(), now)?;
+    let rows = result.iter().map(|batch| shaped(batch, schema));
+    let batches = rows
+        .map(|rows| Ok(Batch::inserts(rows?)))
+        .collect::<Result<Vec<_>>>()?;
+    Batch::concat(schema, &batches)
+}
+
 /// The rows of a collection, each as often as its weight says. A row that is there less than no time has been taken
 /// away more often than it was added.
-fn repeated(batch: Batch) -> Result<RecordBatch> {
+pub(super) fn repeated(batch: Batch) -> Result<RecordBatch> {
     let (rows, weights) = batch.into_parts();
     if weights.iter().all(|weight| *weight == 1) {
         return Ok(rows);

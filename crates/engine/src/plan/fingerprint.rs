@@ -50,6 +50,12 @@ fn roles(node: &Node) -> Vec<String> {
         }
         Kind::Distinct => vec!["distinct".to_owned()],
         Kind::Aggregate(..) => vec!["aggregate".to_owned()],
+        Kind::TopK(_) => vec!["top_k".to_owned()],
+        Kind::Rescope(_) => {
+            let mut roles: Vec<String> = node.inputs.iter().enumerate().filter_map(own_input).collect();
+            roles.push("output".to_owned());
+            roles
+        }
         Kind::Recompute(plan) => {
             let mut roles: Vec<String> = node.inputs.iter().enumerate().filter_map(own_input).collect();
             roles.push("output".to_owned());
@@ -82,6 +88,12 @@ fn describe(node: &Node, text: &mut String) {
         Kind::Distinct => write!(text, "distinct").ok(),
         Kind::Expand(sets) => write!(text, "expand {sets:?}").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),
+        Kind::TopK(plan) => write!(text, "top k {:?}", plan.spec).ok(),
+        Kind::Rescope(plan) => {
+            text.push_str(&renumbered(&plan.plan.display_indent_schema().to_string()));
+            let (scope, output_scope) = (&plan.scope, &plan.output_scope);
+            write!(text, " {:?} by {scope:?}={output_scope:?}", plan.scan).ok()
+        }
         Kind::Recompute(plan) => {
             text.push_str(&renumbered(&plan.plan.display_indent_schema().to_string()));
             write!(text, " {:?}", plan.scans).ok()

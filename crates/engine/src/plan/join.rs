@@ -143,7 +143,7 @@ impl Lowering<'_> {
     }
 
     /// `node` with the values of `exprs` as further columns.
-    fn with_computed(&self, node: Node, exprs: &[Expr], schema: &DFSchema) -> Attempt {
+    pub(super) fn with_computed(&self, node: Node, exprs: &[Expr], schema: &DFSchema) -> Attempt {
         let columns = schema.columns().into_iter().map(Expr::Column);
         let compiled = self.compile_all(&columns.chain(exprs.iter().cloned()).collect::<Vec<_>>(), schema)?;
         let node = node.cast_to(schema);

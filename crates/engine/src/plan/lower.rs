@@ -37,10 +37,14 @@ impl<'a> Lowering<'a> {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input).map(Ok),
             LogicalPlan::Repartition(repartition) => self.lower(&repartition.input).map(Ok),
-            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input).map(Ok),
+            LogicalPlan::Sort(sort) => self.sort(sort),
+            LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Filter(filter) => {
                 if let Some(attempt) = self.filter_by_scalars(filter)? {
                     return Ok(attempt);
+                }
+                if let Some(node) = self.filtered_by_number(filter)? {
+                    return Ok(Ok(node));
                 }
                 if let Err(reason) = self.compile(&filter.predicate, filter.input.schema()) {
                     return Ok(Err(reason));
@@ -52,6 +56,9 @@ impl<'a> Lowering<'a> {
                 if let Some(attempt) = self.project_scalars(projection)? {
                     return Ok(attempt);
                 }
+                if let Some(node) = self.projected_by_number(projection)? {
+                    return Ok(Ok(node));
+                }
                 let schema = projection.input.schema();
                 if let Err(reason) = self.compile_all(&projection.expr, schema) {
                     return Ok(Err(reason));
@@ -60,11 +67,16 @@ impl<'a> Lowering<'a> {
                 Ok(self.project(input, &projection.expr, schema, &projection.schema))
             }
             LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Aggregate(aggregate) => match self.aggregate(aggregate)? {
+                Ok(node) => Ok(Ok(node)),
+                Err(reason) => self.scoped_aggregate(aggregate, reason),
+            },
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union).map(Ok),
             LogicalPlan::EmptyRelation(relation) => self.empty(relation),
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::Distinct(Distinct::All(input)) => Ok(Ok(distinct(self.lower(input)?))),
+            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on),
             other => Ok(Err(reason_of(other).to_owned())),
         }
     }
@@ -188,9 +200,6 @@ pub(super) fn origin(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// Why there is no incremental operator for this kind of node.
 fn reason_of(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Window(_) => "a window function",
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => "which rows a limit keeps depends on all of them",
-        LogicalPlan::Distinct(_) => "DISTINCT ON",
         LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::RecursiveQuery(_) => "a recursive query",
         LogicalPlan::Subquery(_) => "a correlated subquery",

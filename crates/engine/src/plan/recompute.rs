@@ -21,9 +21,9 @@ use viewfeed_query::{Planner, Purpose, relation_of};
 
 /// The inputs of a recomputed part, as they are found.
 #[derive(Default)]
-struct Inputs {
-    nodes: Vec<Node>,
-    scans: Vec<RelationId>,
+pub(super) struct Inputs {
+    pub(super) nodes: Vec<Node>,
+    pub(super) scans: Vec<RelationId>,
 }
 
 impl Lowering<'_> {
@@ -49,7 +49,7 @@ impl Lowering<'_> {
     }
 
     /// `plan` with scans of made-up relations in place of its inputs, and what is known about its rows.
-    fn keep(&self, plan: &LogicalPlan, inputs: &mut Inputs) -> Result<(LogicalPlan, Facts)> {
+    pub(super) fn keep(&self, plan: &LogicalPlan, inputs: &mut Inputs) -> Result<(LogicalPlan, Facts)> {
         let width = plan.schema().fields().len();
         if is_closed(plan) {
             return Ok((plan.clone(), Facts::unknown(width)));
@@ -97,7 +97,7 @@ impl Lowering<'_> {
 
 impl Inputs {
     /// Every relation that `kept` and its subqueries still scan themselves.
-    fn add_relations(&mut self, kept: &LogicalPlan) -> Result<()> {
+    pub(super) fn add_relations(&mut self, kept: &LogicalPlan) -> Result<()> {
         let mut found = BTreeMap::new();
         kept.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node
@@ -187,7 +187,7 @@ fn is_constant(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// Whether rows come out of `plan` in the order of a sort below it: that order decides what a limit keeps.
-fn hands_on_order(plan: &LogicalPlan) -> bool {
+pub(super) fn hands_on_order(plan: &LogicalPlan) -> bool {
     let in_order = matches!(
         plan,
         LogicalPlan::Limit(_)
@@ -200,7 +200,7 @@ fn hands_on_order(plan: &LogicalPlan) -> bool {
 }
 
 /// Whether `plan` is a relation, unfiltered.
-fn is_whole_scan(plan: &LogicalPlan) -> bool {
+pub(super) fn is_whole_scan(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => scan.filters.is_empty() && scan.fetch.is_none(),
         LogicalPlan::SubqueryAlias(alias) => is_whole_scan(&alias.input),
@@ -248,7 +248,7 @@ fn facts_of(plan: &LogicalPlan, inputs: &[Facts]) -> Option<Facts> {
 }
 
 /// A node of DataFusion's plan, as shown.
-fn shown(plan: &LogicalPlan) -> String {
+pub(super) fn shown(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Limit(limit) => {
             let part = |name: &str, count: &Option<Box<Expr>>| match count {

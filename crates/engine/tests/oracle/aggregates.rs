@@ -27,6 +27,7 @@ impl Scope {
     /// An aggregate of some of the columns.
     pub(crate) fn call(&self, rng: &mut SmallRng) -> (String, Type) {
         let (call, result) = match rng.random_range(0..20) {
+            _ if rng.random_bool(0.05) => self.call_per_group(rng),
             0..9 => self.plain_call(rng),
             9..12 => self.distinct_call(rng),
             12..15 => self.ordered_call(rng),
@@ -117,6 +118,20 @@ impl Scope {
             2 => (format!("bit_and({number})"), data_type),
             3 => (format!("bit_or({number})"), data_type),
             _ => (format!("bit_xor({number})"), data_type),
+        }
+    }
+
+    /// Without an incremental form: computed again by group.
+    fn call_per_group(&self, rng: &mut SmallRng) -> (String, Type) {
+        let data_type = *[Type::Int, Type::Decimal].choose(rng).expect("there are two");
+        let number = self.of(rng, data_type, 1);
+        match rng.random_range(0..3) {
+            0 => (format!("median({number})"), data_type),
+            1 => (
+                format!("approx_distinct({})", self.of(rng, Type::Int, 1)),
+                Type::Int,
+            ),
+            _ => (format!("nth_value({number}, 2 ORDER BY {number})"), data_type),
         }
     }
 

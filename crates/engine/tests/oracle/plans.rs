@@ -1,4 +1,6 @@
-//! Random SELECTs, as SQL text with the types of their columns.
+//! Random SELECTs, as SQL text with the types of their columns; those over the places of an order are in `orders`.
+//!
+//! What is in comments is part of the query that a view is compared with, but not of the view: see [`compared_with`].
 
 use super::case::{Shape, TABLES, Type};
 use super::expressions::Scope;
@@ -25,7 +27,7 @@ pub(super) const APPROXIMATE: &str = "approximate";
 
 impl Query {
     /// The same without the columns that expressions may not use: there is always another.
-    fn usable(mut self) -> Self {
+    pub(super) fn usable(mut self) -> Self {
         self.columns.retain(|column| column.data_type.is_usable());
         self
     }
@@ -58,28 +60,36 @@ impl<'a> Plans<'a> {
     pub(crate) fn views(&mut self, count: usize) -> Vec<String> {
         let mut views = Vec::new();
         for i in 0..count {
-            let query = self.query(2);
+            let query = match self.rng.random_range(0..100) {
+                0..5 => self.limited_by_encoding(),
+                5..10 => self.limited_by_some(1),
+                _ => self.query(2),
+            };
             self.relations.push((format!("v{i}"), query.columns));
             views.push(query.sql);
         }
         views
     }
 
-    fn query(&mut self, depth: usize) -> Query {
+    pub(super) fn query(&mut self, depth: usize) -> Query {
         match self.rng.random_range(0..100) {
-            0..38 => self.select(depth, false),
-            38..68 => self.aggregate(depth),
-            68..76 => self.select(depth, true),
-            76..88 => self.union(depth, "UNION ALL"),
-            88..91 => self.union(depth, "UNION"),
-            91..93 => self.union(depth, "EXCEPT"),
-            93..95 => self.union(depth, "INTERSECT"),
-            95..98 => self.window(depth),
-            _ => self.limited(depth),
+            0..32 => self.select(depth, false),
+            32..57 => self.aggregate(depth),
+            57..64 => self.select(depth, true),
+            64..74 => self.union(depth, "UNION ALL"),
+            74..77 => self.union(depth, "UNION"),
+            77 => self.union(depth, "EXCEPT"),
+            78 => self.union(depth, "INTERSECT"),
+            79 => self.union(depth, "EXCEPT ALL"),
+            80 => self.union(depth, "INTERSECT ALL"),
+            81..89 => self.window(depth),
+            89..93 => self.limited(depth),
+            93..97 => self.numbered(depth),
+            _ => self.distinct_on(depth),
         }
     }
 
-    fn select(&mut self, depth: usize, distinct: bool) -> Query {
+    pub(super) fn select(&mut self, depth: usize, distinct: bool) -> Query {
         let (from, scope) = self.from(depth);
         let columns = self.columns(&scope);
         let list = columns
@@ -187,50 +197,7 @@ impl<'a> Plans<'a> {
         }
     }
 
-    /// A window function over a total order, so that it has one answer.
-    fn window(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1)).usable();
-        let alias = self.alias();
-        let names: Vec<String> = inner
-            .columns
-            .iter()
-            .map(|column| format!("{alias}.{}", column.name))
-            .collect();
-        let function = *["row_number()", "rank()", "count(*)"]
-            .choose(self.rng)
-            .expect("there are some");
-        let order = names.join(", ");
-        let partition = &names[self.rng.random_range(0..names.len())];
-        let mut columns = inner.columns;
-        let window = format!("w{}", columns.len());
-        let sql = format!(
-            "SELECT {order}, {function} OVER (PARTITION BY {partition} ORDER BY {order}) AS {window} FROM ({}) AS {alias}",
-            inner.sql
-        );
-        columns.push(Column {
-            name: window,
-            data_type: Type::Int,
-        });
-        Query { sql, columns }
-    }
-
-    fn limited(&mut self, depth: usize) -> Query {
-        let inner = self.query(depth.saturating_sub(1)).usable();
-        let alias = self.alias();
-        let names: Vec<&str> = inner.columns.iter().map(|column| column.name.as_str()).collect();
-        let (limit, offset) = (self.rng.random_range(0..4), self.rng.random_range(0..2));
-        let sql = format!(
-            "SELECT {0} FROM ({1}) AS {alias} ORDER BY {0} LIMIT {limit} OFFSET {offset}",
-            names.join(", "),
-            inner.sql
-        );
-        Query {
-            sql,
-            columns: inner.columns,
-        }
-    }
-
-    fn alias(&mut self) -> String {
+    pub(super) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("s{}", self.aliases - 1)
     }
@@ -333,6 +300,11 @@ impl<'a> Plans<'a> {
         };
         (format!("{sql} AS {alias}"), scope)
     }
+}
+
+/// The query a view is compared with: what the view's own leaves open is in its comments.
+pub(crate) fn compared_with(sql: &str) -> String {
+    sql.replace("/*", "").replace("*/", "")
 }
 
 /// The expression at a place, under a name that says the place.

@@ -3,6 +3,7 @@
 
 use super::case::{Case, Row, Step, TABLES, batch};
 use super::compare::{different, is_same, stored, weights};
+use super::plans::compared_with;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::{HashMap, HashSet};
@@ -162,7 +163,12 @@ impl World {
     fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
         let query = self
             .planner
-            .plan_sql(sql, &self.relations, RelationName::PUBLIC, Purpose::Batch)
+            .plan_sql(
+                &compared_with(sql),
+                &self.relations,
+                RelationName::PUBLIC,
+                Purpose::Batch,
+            )
             .map_err(unanswerable)?;
         self.answer(&query, &self.store().reader())?;
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
