@@ -44,7 +44,7 @@ pub struct NewView {
     pub columns: Vec<Column>,
     /// The columns that make an output row unique, found by following keys through the plan; empty if unknown.
     pub key: Vec<usize>,
-    /// The relations it reads.
+    /// The relations it names, also those whose rows turn out not to matter: without them it could not be planned again.
     pub inputs: Vec<RelationId>,
     /// The plan, to be shown.
     pub explained: ExplainedNode,
@@ -96,10 +96,11 @@ impl Engine {
     /// Plans a view without creating it. Fails on SQL that DataFusion cannot plan, with its message.
     pub fn plan(&self, sql: &str, search_schema: &str, relations: &Arc<Relations>) -> Result<NewView> {
         let planned = plan_view(&self.planner, sql, search_schema, relations)?;
+        let named = self.planner.named(sql, relations, search_schema)?;
         Ok(NewView {
             columns: planned.columns,
             key: planned.key,
-            inputs: planned.node.relations().into_iter().collect(),
+            inputs: named.iter().map(|relation| relation.id).collect(),
             explained: ExplainedNode::of(&planned.node),
         })
     }

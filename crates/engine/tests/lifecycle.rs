@@ -2,6 +2,7 @@
 
 use crate::world::{INT, TEXT, World, shown};
 use std::sync::Arc;
+use viewfeed_change::RelationName;
 
 const TOTALS: &str = "SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id";
 
@@ -38,6 +39,20 @@ fn more_rows_than_one_chunk_are_filled_in() {
     );
     world.check();
     world.epoch(&[("orders", '-', "(6, 6, 6)")]);
+}
+
+#[test]
+fn a_view_depends_on_every_relation_it_names() {
+    let mut world = World::shop();
+    let sql = "SELECT o.id FROM orders o LEFT JOIN (SELECT DISTINCT id FROM customer) c ON c.id = o.customer_id \
+        WHERE true OR EXISTS (SELECT 1 FROM customer)";
+    world.view("ids", sql);
+    let view = world
+        .relations
+        .named(&RelationName::new("public", "ids"))
+        .unwrap();
+    let inputs = &view.as_view().unwrap().inputs;
+    assert_eq!(inputs.len(), 2, "{inputs:?}");
 }
 
 #[test]

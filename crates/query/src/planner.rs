@@ -128,7 +128,30 @@ impl Planner {
         Ok(found.into_values().collect())
     }
 
+    /// The relations that a view's SQL names, in the order of their ids: also those whose rows turn out not to matter.
+    pub fn named(
+        &self,
+        sql: &str,
+        relations: &Arc<Relations>,
+        search_schema: &str,
+    ) -> Result<Vec<Arc<viewfeed_change::Relation>>> {
+        let query = parse::parse_query(sql)?;
+        Self::inputs(&self.plan_as_written(query, &[], relations, search_schema, Purpose::View)?)
+    }
+
     fn plan_query(
+        &self,
+        query: ast::Query,
+        params: &[ScalarValue],
+        relations: &Arc<Relations>,
+        search_schema: &str,
+        purpose: Purpose,
+    ) -> Result<LogicalPlan> {
+        let plan = self.plan_as_written(query, params, relations, search_schema, purpose)?;
+        self.optimize(plan, purpose)
+    }
+
+    fn plan_as_written(
         &self,
         mut query: ast::Query,
         params: &[ScalarValue],
@@ -155,13 +178,12 @@ impl Planner {
             .sql_statement_to_plan_with_context(statement, &mut context)
             .map_err(failure::planning)?;
         let plan = set_operations::counted(plan)?;
-        let plan = match params {
-            [] => plan,
+        match params {
+            [] => Ok(plan),
             values => plan
                 .replace_params_with_values(&ParamValues::from(values.to_vec()))
-                .map_err(failure::planning)?,
-        };
-        self.optimize(plan, purpose)
+                .map_err(failure::planning),
+        }
     }
 
     fn optimize(&self, plan: LogicalPlan, purpose: Purpose) -> Result<LogicalPlan> {
