@@ -2,6 +2,7 @@
 //! present content of the relations it reads.
 
 use crate::operator::aggregate::Aggregate;
+use crate::operator::clock_filter::ClockFilter;
 use crate::operator::constant::Constant;
 use crate::operator::distinct::Distinct;
 use crate::operator::expand::Expand;
@@ -38,6 +39,7 @@ struct Step {
 enum Work {
     Source(Arc<Relation>),
     Operator(Box<dyn Operator>),
+    Clock(Box<ClockFilter>),
     Recompute(Box<Recompute>),
 }
 
@@ -66,7 +68,11 @@ impl Dataflow {
         };
         builder.add("", node)?;
         let steps = builder.steps;
-        let clocked = |step: &Step| matches!(&step.work, Work::Recompute(part) if part.clock.is_some());
+        let clocked = |step: &Step| match &step.work {
+            Work::Clock(_) => true,
+            Work::Recompute(part) => part.clock.is_some(),
+            Work::Source(_) | Work::Operator(_) => false,
+        };
         Ok(Self {
             follows_clock: steps.iter().any(clocked),
             inputs: node.relations(),
@@ -98,8 +104,11 @@ impl Dataflow {
             let change = match &step.work {
                 Work::Source(relation) => deltas.get(&relation.id).cloned(),
                 Work::Operator(operator) if touched => operator.step(&inputs, txn)?,
+                Work::Clock(filter) if touched || filter.is_due(now, txn)? => {
+                    filter.step(&inputs, now, txn)?
+                }
                 Work::Recompute(part) if touched || part.is_due(now, txn)? => part.step(&inputs, now, txn)?,
-                Work::Operator(_) | Work::Recompute(_) => None,
+                Work::Operator(_) | Work::Clock(_) | Work::Recompute(_) => None,
             };
             changes.push(change.filter(|batch| !batch.is_empty()));
         }
@@ -125,6 +134,7 @@ impl Dataflow {
         match &step.work {
             Work::Source(relation) => content(relation, txn, output),
             Work::Operator(operator) => operator.hydrate(&inputs, txn, output),
+            Work::Clock(filter) => filter.hydrate(&inputs, now, txn, output),
             Work::Recompute(part) => part.hydrate(&inputs, now, txn, output),
         }
     }
@@ -167,6 +177,11 @@ impl Builder<'_> {
             Kind::Single => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Single::new(state))
+            }
+            Kind::Clock(condition, _) => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                let filter = ClockFilter::new(condition.clone(), node.inputs[0].schema.clone(), state)?;
+                Work::Clock(Box::new(filter))
             }
             Kind::Join(plan) => Work::operator(self.join(node, plan, &mut names)?),
             Kind::Distinct => {

@@ -73,6 +73,11 @@ impl ExplainedNode {
             Kind::Join(plan) => explain_join(node, plan),
             Kind::Union => ("UnionAll".to_owned(), "O(Δ)", String::new()),
             Kind::Constant(_) => ("Constant".to_owned(), "once", String::new()),
+            Kind::Clock(_, text) => (
+                format!("ClockFilter [{text}]"),
+                "O(Δ + rows that become due)",
+                "state: rows that are not due yet".to_owned(),
+            ),
             Kind::Single => ("Single".to_owned(), "O(Δ)", "state: a count".to_owned()),
             Kind::Distinct => ("Distinct".to_owned(), "O(Δ)", "state: a count per row".to_owned()),
             Kind::Expand(sets) => (

@@ -1,6 +1,7 @@
 //! The operators: one file each, all with the same inner shape.
 
 pub(crate) mod aggregate;
+pub(crate) mod clock_filter;
 pub(crate) mod constant;
 pub(crate) mod distinct;
 pub(crate) mod evaluate;

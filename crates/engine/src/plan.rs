@@ -2,11 +2,14 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value), `top_k`, `row_number`, `scoped` and `recompute` lower what their names say; `facts` follows
+//! value), `clock` (with `bound`: conditions over the time), `top_k`, `row_number`, `scoped` and `recompute` lower what
+//! their names say; `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
 mod band;
+mod bound;
+mod clock;
 mod constant;
 mod expression;
 mod facts;
@@ -27,6 +30,7 @@ pub(crate) use lower::Lowering;
 pub(crate) use view::{PlannedView, plan_view, replan_view};
 
 use crate::operator::aggregate::AggregateSpec;
+use crate::operator::clock_filter::ClockCondition;
 use crate::operator::expand::GroupingSet;
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
@@ -63,6 +67,8 @@ pub(crate) enum Kind {
     Join(JoinPlan),
     /// All rows of all inputs.
     Union,
+    /// The rows whose value the clock has reached, or has not; with its text.
+    Clock(ClockCondition, String),
     /// Rows that never change.
     Constant(Batch),
     /// The rows of its input, which are one at most.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod aggregates;
+mod clock;
 mod failures;
 mod joins;
 mod lifecycle;

@@ -172,6 +172,24 @@ impl World {
         output
     }
 
+    /// An epoch without changes, `us` microseconds later; how `view` changed.
+    pub(crate) fn later(&mut self, us: i64, view: &str) -> Vec<String> {
+        self.now.0 += us;
+        self.change_of(view, &[])
+    }
+
+    /// Whether an epoch without changes would write nothing at this time.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        let mut txn = self.begin();
+        let input = StepInput {
+            deltas: vec![],
+            now: self.now,
+        };
+        let output = self.engine.step(&input, &self.relations, &mut txn);
+        assert!(output.failed.is_empty());
+        txn.is_empty() && output.deltas.is_empty()
+    }
+
     /// One epoch; how `view` changed, as rows with `+` and `-`.
     pub(crate) fn change_of(&mut self, view: &str, changes: &[Change<'_>]) -> Vec<String> {
         let change = self.change_of_unchecked(view, changes);

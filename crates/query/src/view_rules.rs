@@ -4,8 +4,9 @@
 //! into an aggregate, neither alone nor within a call, LIMIT is not merged into sorts and scans, and field accesses are
 //! not split off into projections. Filters stop above the scans, because a scan of a view's plan is a stream of changes.
 //! They also stop above DISTINCT ON: 55.2 pushes them through it, which chooses other rows. (In a query it is an
-//! aggregate by then.)
+//! aggregate by then.) Calls of `now()` stay where they are.
 
+use crate::check;
 use crate::correlated_not_in::CorrelatedNotIn;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::{Distinct, LogicalPlan};
@@ -55,7 +56,7 @@ pub(crate) fn optimizer() -> Optimizer {
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(FilterPushdown(PushDownFilter::new())),
         Arc::new(EliminateGroupByConstant::new()),
-        Arc::new(CommonSubexprEliminate::new()),
+        Arc::new(CommonExceptClock(CommonSubexprEliminate::new())),
         Arc::new(OptimizeProjections::new()),
     ];
     Optimizer::with_rules(rules)
@@ -68,6 +69,32 @@ pub(crate) fn of_queries() -> Rules {
     let place = rules.iter().position(|rule| rule.name() == decorrelate.name());
     rules.insert(place.map_or(0, |place| place + 1), Arc::new(CorrelatedNotIn));
     rules
+}
+
+/// Computes what is common to several expressions once, unless a plan asks for the time: whose conditions are waited for
+/// as they stand, and `now()` computed beside every row would hide them.
+#[derive(Debug)]
+struct CommonExceptClock(CommonSubexprEliminate);
+
+impl OptimizerRule for CommonExceptClock {
+    fn name(&self) -> &str {
+        "common_except_clock"
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> datafusion::error::Result<Transformed<LogicalPlan>> {
+        match check::depends_on_now(&plan)? {
+            true => Ok(Transformed::no(plan)),
+            false => self.0.rewrite(plan, config),
+        }
+    }
 }
 
 /// What an optimised plan still needs before it can run: values for `now()`, and for a view's plan the rules left out

@@ -67,7 +67,7 @@ fn inequality(join: &Join) -> Option<Inequality> {
 }
 
 /// Whether encoded values are ordered as SQL orders them.
-fn is_ordered(data_type: &DataType) -> bool {
+pub(super) fn is_ordered(data_type: &DataType) -> bool {
     data_type.is_integer()
         || data_type.is_floating()
         || matches!(

@@ -3,6 +3,7 @@
 use super::Lowering;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -51,6 +52,16 @@ pub(super) fn follows_clock(plan: &LogicalPlan) -> bool {
     plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut stable)))
         .ok();
     found
+}
+
+/// Whether an expression asks for the time; not looking into subqueries.
+pub(super) fn follows_clock_in(expr: &Expr) -> bool {
+    let is_stable = |inner: &Expr| {
+        let stable = |call: &ScalarFunction| call.func.signature().volatility == Volatility::Stable;
+        Ok(matches!(inner, Expr::ScalarFunction(call) if stable(call)))
+    };
+    // `is_stable` never fails
+    expr.exists(is_stable).unwrap_or(false)
 }
 
 impl Lowering<'_> {

@@ -41,6 +41,7 @@ fn roles(node: &Node) -> Vec<String> {
             Vec::new()
         }
         Kind::Single => vec!["single".to_owned()],
+        Kind::Clock(..) => vec!["due".to_owned()],
         Kind::Join(join) => {
             let inputs = node.inputs.iter().enumerate();
             let arranged = inputs.filter(|(side, _)| join.arranges(*side));
@@ -85,6 +86,7 @@ fn describe(node: &Node, text: &mut String) {
         Kind::Union => write!(text, "union").ok(),
         Kind::Constant(rows) => write!(text, "constant {}", spelled(rows)).ok(),
         Kind::Single => write!(text, "single").ok(),
+        Kind::Clock(condition, _) => write!(text, "{condition}").ok(),
         Kind::Distinct => write!(text, "distinct").ok(),
         Kind::Expand(sets) => write!(text, "expand {sets:?}").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),

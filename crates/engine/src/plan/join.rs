@@ -28,6 +28,9 @@ type Condition = (Residual, String);
 
 impl Lowering<'_> {
     pub(super) fn join(&self, join: &Join) -> Result<Attempt> {
+        if let Some(attempt) = self.join_by_clock(join)? {
+            return Ok(attempt);
+        }
         let form = match form(join) {
             Ok(form) => form,
             Err(reason) => return Ok(Err(reason)),

@@ -40,6 +40,9 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Filter(filter) => {
+                if let Some(attempt) = self.filter_by_clock(filter)? {
+                    return Ok(attempt);
+                }
                 if let Some(attempt) = self.filter_by_scalars(filter)? {
                     return Ok(attempt);
                 }

@@ -133,6 +133,8 @@ pub(crate) enum Step {
     Create(usize),
     /// One epoch: by table, rows with weights.
     Epoch(Vec<(usize, Vec<(Row, i64)>)>),
+    /// The next epoch is this much later, in seconds.
+    Wait(i64),
     /// The store is closed and opened again, and the engine with it.
     Reopen,
     /// One epoch that removes every row of every table.
@@ -221,6 +223,7 @@ impl fmt::Display for Case {
             match step {
                 Step::Create(view) => writeln!(f, "  create v{view}")?,
                 Step::Reopen => writeln!(f, "  reopen")?,
+                Step::Wait(seconds) => writeln!(f, "  wait {seconds} s")?,
                 Step::Clear => writeln!(f, "  clear")?,
                 Step::Epoch(tables) => {
                     writeln!(f, "  epoch")?;

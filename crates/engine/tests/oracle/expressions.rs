@@ -90,6 +90,25 @@ impl Scope {
         }
     }
 
+    /// A comparison with the time, which is a few seconds, or days, around what small numbers stand for.
+    pub(crate) fn clock_condition(&self, rng: &mut SmallRng) -> String {
+        let number = self.of(rng, Type::Int, 1);
+        let operator = *["<", "<=", ">", ">=", "="].choose(rng).expect("there are some");
+        let time = format!("to_timestamp_seconds(1700000000 + {number})");
+        let day = format!("CAST(to_timestamp_seconds(1700000000 + {number} * 43200) AS DATE)");
+        match rng.random_range(0..12) {
+            0..=2 => format!("{time} {operator} now()"),
+            3 => format!("now() - interval '2 seconds' {operator} {time}"),
+            4 => format!("{time} BETWEEN now() - interval '3 seconds' AND now()"),
+            5 => format!("{day} {operator} current_date"),
+            6 => format!("{day} {operator} date_trunc('day', now()) - interval '1 month'"),
+            7 => format!("({number} IS NULL OR {time} > now())"),
+            8 => format!("({time} {operator} now() OR {})", self.condition(rng, 0)),
+            9..=10 => format!("1700000000 + {number} {operator} extract(epoch FROM now())"),
+            _ => format!("({time} < now() OR {time} > now() + interval '1 second')"),
+        }
+    }
+
     /// Equal columns of both sides, with more conditions now and then, or others instead.
     pub(crate) fn join_condition(&self, right: &Self, rng: &mut SmallRng) -> String {
         let joined = |left: &Column| {
@@ -116,6 +135,9 @@ impl Scope {
         };
         if rng.random_bool(0.2) {
             on = format!("{on} AND {}", pairs.choose(rng).expect("there is one"));
+        }
+        if rng.random_bool(0.02) {
+            on = format!("{on} AND {}", right.clock_condition(rng));
         }
         if rng.random_bool(0.25) {
             let both = Self {

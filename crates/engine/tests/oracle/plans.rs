@@ -209,6 +209,14 @@ impl<'a> Plans<'a> {
     }
 
     fn filter(&mut self, scope: &Scope) -> String {
+        if self.rng.random_bool(0.08) {
+            let clock = scope.clock_condition(self.rng);
+            return match self.rng.random_range(0..3) {
+                0 => format!(" WHERE {clock}"),
+                1 => format!(" WHERE {} AND {clock}", scope.condition(self.rng, 1)),
+                _ => format!(" WHERE {clock} AND {}", scope.clock_condition(self.rng)),
+            };
+        }
         match self.rng.random_range(0..10) {
             0..4 => String::new(),
             4..6 => format!(" WHERE {}", scope.condition(self.rng, 2)),

@@ -1,5 +1,5 @@
 //! Random scripts: inserts, duplicates, deletes, updates that move a row, rows that come and go within an epoch, both
-//! sides of a join in one epoch, empty epochs, late views and restarts.
+//! sides of a join in one epoch, empty epochs, time that passes, late views and restarts.
 
 use super::case::{Cell, Row, Shape, Step, TABLES, Type};
 use rand::Rng;
@@ -10,7 +10,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 pub(crate) fn script(rng: &mut SmallRng, views: usize) -> Vec<Step> {
     let mut tables: [Vec<Row>; TABLES.len()] = Default::default();
     let epochs = rng.random_range(2..7);
-    let mut steps: Vec<Step> = (0..epochs).map(|_| epoch(rng, &mut tables)).collect();
+    let mut steps: Vec<Step> = (0..epochs).flat_map(|_| timed_epoch(rng, &mut tables)).collect();
     let mut earliest = 0;
     for view in 0..views {
         let late = rng.random_bool(0.3);
@@ -25,6 +25,20 @@ pub(crate) fn script(rng: &mut SmallRng, views: usize) -> Vec<Step> {
     if rng.random_bool(0.15) {
         steps.insert(rng.random_range(0..=steps.len()), Step::Reopen);
     }
+    steps
+}
+
+/// An epoch, later than the one before or not, with or without an empty one in between.
+fn timed_epoch(rng: &mut SmallRng, tables: &mut [Vec<Row>]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let wait = |rng: &mut SmallRng| Step::Wait(*[1, 1, 1, 2, 3, 43_200].choose(rng).expect("there are some"));
+    if rng.random_bool(0.2) {
+        steps.extend([wait(rng), Step::Epoch(Vec::new())]);
+    }
+    if rng.random_bool(0.4) {
+        steps.push(wait(rng));
+    }
+    steps.push(epoch(rng, tables));
     steps
 }
 

@@ -66,12 +66,15 @@ pub(crate) struct World {
     /// What each table holds, with multiplicities.
     contents: Vec<HashMap<Row, i64>>,
     views: Vec<Watched>,
+    /// The clock of the last epoch, and how much later the next one is, in seconds.
+    now: Timestamp,
+    wait: i64,
     defect: Defect,
     pub(crate) tally: Tally,
 }
 
-/// The clock of every epoch.
-const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+/// The clock of the first epoch.
+const START: Timestamp = Timestamp(1_700_000_000_000_000);
 
 impl World {
     /// Empty tables, no views.
@@ -89,6 +92,8 @@ impl World {
             relations: Arc::new(relations),
             contents: vec![HashMap::new(); TABLES.len()],
             views: Vec::new(),
+            now: START,
+            wait: 0,
             defect,
             tally: Tally::default(),
         };
@@ -102,6 +107,7 @@ impl World {
             match step {
                 Step::Create(view) => self.create(&format!("v{view}"), &case.views[*view])?,
                 Step::Epoch(changes) => self.epoch(changes)?,
+                Step::Wait(seconds) => self.wait += seconds,
                 Step::Reopen => self.reopen()?,
                 Step::Clear => self.clear()?,
             }
@@ -193,7 +199,7 @@ impl World {
         let view = relations.put(view).map_err(wrong)?;
         let relations = Arc::new(relations);
         let mut txn = store.begin().map_err(wrong)?;
-        engine.set_time(NOW);
+        engine.set_time(self.now);
         let delta = engine.create_view(&view, &relations, &mut txn).map_err(wrong)?;
         self.relations = relations;
         let deltas = vec![delta.batch.clone()];
@@ -202,6 +208,7 @@ impl World {
     }
 
     fn epoch(&mut self, changes: &[(usize, Vec<(Row, i64)>)]) -> Result<(), Failure> {
+        self.now.0 += std::mem::take(&mut self.wait) * 1_000_000;
         let mut deltas = Vec::new();
         for (table, rows) in changes {
             let rows = self.possible(*table, rows);
@@ -226,7 +233,7 @@ impl World {
         let told = self.spoil_input(deltas);
         let input = StepInput {
             deltas: told,
-            now: NOW,
+            now: self.now,
         };
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut output = engine.step(&input, &self.relations, &mut txn);
@@ -319,7 +326,9 @@ impl World {
     }
 
     fn answer(&self, query: &LogicalPlan, reader: &Reader) -> Result<Vec<RecordBatch>, Failure> {
-        self.planner.execute(query, reader, NOW).map_err(unanswerable)
+        self.planner
+            .execute(query, reader, self.now)
+            .map_err(unanswerable)
     }
 
     fn table(&self, table: usize) -> Arc<Relation> {
@@ -334,7 +343,7 @@ impl World {
 
     fn record(&self, deltas: &[Delta]) -> EpochRecord {
         EpochRecord {
-            commit_time: NOW,
+            commit_time: self.now,
             transactions: Vec::new(),
             deltas: deltas.to_vec(),
             schema_versions: self.relations.iter().map(|relation| (relation.id, 1)).collect(),
