@@ -8,5 +8,6 @@ mod lifecycle;
 mod operators;
 mod oracle;
 mod plans;
+mod proof;
 mod recompute;
 mod world;
