@@ -9,6 +9,7 @@ mod lifecycle;
 mod operators;
 mod oracle;
 mod plans;
+mod proof;
 mod recompute;
 mod rescope;
 mod set_operations;
