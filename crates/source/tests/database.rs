@@ -44,7 +44,7 @@ impl Database {
             },
             cache_bytes: 16 << 20,
             segment_bytes: 16 << 20,
-            overlay_bytes: 64 << 20,
+            ..Options::default()
         };
         let planner = Planner::new().unwrap();
         Self {

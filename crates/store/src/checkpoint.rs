@@ -210,6 +210,9 @@ impl Checkpointer {
 
     fn remove_range(&self, prefix: &[u8]) -> Result<()> {
         let kv = &self.committed.kv;
+        if kv.remove_prefix(prefix)? {
+            return Ok(());
+        }
         let end = keys::prefix_end(prefix);
         loop {
             self.check_stopping()?;

@@ -35,6 +35,15 @@ impl Drop for FolderLock {
     }
 }
 
+/// Makes created and removed files of `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    // Elsewhere directories cannot be opened, and need not be.
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Bytes of every file below `dir`.
 pub(crate) fn bytes(dir: &Path) -> Result<u64> {
     let entries = match fs::read_dir(dir) {

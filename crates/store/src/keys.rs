@@ -108,6 +108,16 @@ pub(crate) fn checkpoint_epoch() -> Vec<u8> {
     tagged(b'm', b"checkpoint")
 }
 
+/// The list of run files, see [`crate::RunsKv`]. It is beside the state, not in it: no reader sees it.
+pub(crate) fn manifest() -> Vec<u8> {
+    tagged(b'm', b"runs")
+}
+
+/// Whether `key` is of the bulk of the state: rows of arrangements and states of operators.
+pub(crate) fn is_bulk(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b'a' | b'o'))
+}
+
 /// Marks a dropped state.
 pub(crate) fn garbage(state: StateId) -> Vec<u8> {
     tagged(b'g', &state.0.to_be_bytes())

@@ -1,7 +1,8 @@
-//! The bulk of the state as ordered bytes, behind one small trait: sled on disk, a tree in memory.
+//! The bulk of the state as ordered bytes, behind one small trait: sled, a tree in memory.
 //!
 //! The Kv is a *checkpoint* of the epoch log: it may be any number of epochs behind, and a crash may leave a batch
-//! half applied, because the log still holds every epoch after the last [`Kv::flush`].
+//! half applied, because the log still holds every epoch after the last [`Kv::flush`]. Run files are the third form, see
+//! [`crate::RunsKv`].
 
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -20,6 +21,11 @@ pub trait Kv: Send + Sync {
     fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()>;
     /// Returns when everything applied before is on disk.
     fn flush(&self) -> Result<()>;
+    /// Deletes every key that starts with `prefix` at once, if this form can do so without looking at each: then true.
+    /// Else false, and nothing is done. Nobody reads such a key meanwhile. Need not be durable before `flush`.
+    fn remove_prefix(&self, _prefix: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// sled with a bounded cache.

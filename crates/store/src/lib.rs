@@ -2,7 +2,7 @@
 //! (the rows of a collection, ordered by a key) on top.
 //!
 //! ```text
-//! Txn (staged writes of one epoch) ── commit ──► epoch log (append, fdatasync) ──► memory overlay ──► Kv (sled)
+//! Txn (staged writes of one epoch) ── commit ──► epoch log (append, fdatasync) ──► memory overlay ──► Kv (sled, runs)
 //!                                                  = the commit point              versions by epoch   checkpoint
 //! ```
 //!
@@ -17,6 +17,7 @@ mod kv;
 mod log;
 mod overlay;
 mod reader;
+mod runs;
 mod sealed;
 mod store;
 mod txn;
@@ -25,5 +26,6 @@ mod varint;
 pub use kv::{Kv, MemoryKv, SledKv};
 pub use log::{LogReader, LoggedDelta, LoggedEpoch, LoggedTransaction};
 pub use reader::{EachPair, Reader};
-pub use store::{Durability, EpochRecord, Options, Retention, Store};
+pub use runs::RunsKv;
+pub use store::{Durability, EpochRecord, Form, Options, Retention, Store};
 pub use txn::{Savepoint, Txn};

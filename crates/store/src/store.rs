@@ -7,7 +7,7 @@ use crate::log::{self, Log};
 use crate::overlay::Writes;
 use crate::sealed::Sealed;
 use crate::txn::WriterSlot;
-use crate::{Kv, LogReader, Reader, SledKv, Txn, keys};
+use crate::{Kv, LogReader, Reader, RunsKv, SledKv, Txn, keys};
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use viewfeed_change::{Delta, Epoch, Error, Result, Timestamp, Transaction};
+
+/// What sled may cache at least where it holds what is small.
+const SLED_CACHE_BYTES_MIN: u64 = 1 << 20;
 
 /// When a commit returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,15 @@ pub struct Retention {
     pub age_us: i64,
 }
 
+/// How the bulk of the state is stored. A data folder keeps the form it was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Everything in sled.
+    Sled,
+    /// Rows and operators' states in sorted files, see [`crate::RunsKv`]; what is small in sled.
+    Runs,
+}
+
 /// The store's settings.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -46,8 +58,10 @@ pub struct Options {
     pub durability: Durability,
     /// History kept for feeds.
     pub retention: Retention,
-    /// Bytes sled may cache.
+    /// Bytes of the state that may be cached.
     pub cache_bytes: u64,
+    /// The form of the state in a new data folder.
+    pub form: Form,
     /// Bytes of a log segment.
     pub segment_bytes: u64,
     /// Bytes of versions in memory after which a checkpoint starts; at four times as much, commits wait for it.
@@ -65,6 +79,7 @@ impl Default for Options {
                 age_us: week_us,
             },
             cache_bytes: 256 << 20,
+            form: Form::Sled,
             segment_bytes: 64 << 20,
             overlay_bytes: 64 << 20,
         }
@@ -108,8 +123,8 @@ impl Store {
     /// others is damaged (a damaged tail is what a crash leaves: it is cut, with a warning).
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let lock = FolderLock::take(dir)?;
-        let kv = SledKv::open(&dir.join("kv"), options.cache_bytes)?;
-        Self::assemble(dir, &options, Arc::new(kv), lock)
+        let kv = open_kv(dir, &options)?;
+        Self::assemble(dir, &options, kv, lock)
     }
 
     /// Like [`Store::open`], with another checkpoint database than sled. It must be the one this `dir` was used with
@@ -224,8 +239,29 @@ impl Store {
 
     /// Bytes on disk: (log, kv).
     pub fn disk_bytes(&self) -> Result<(u64, u64)> {
-        Ok((self.inner.log.bytes(), folder::bytes(&self.inner.dir.join("kv"))?))
+        let dir = &self.inner.dir;
+        let kv = folder::bytes(&dir.join("kv"))? + folder::bytes(&dir.join("runs"))?;
+        Ok((self.inner.log.bytes(), kv))
     }
+}
+
+/// The state in `dir`, in the form it has there. What names the form is the list of run files in sled.
+fn open_kv(dir: &Path, options: &Options) -> Result<Arc<dyn Kv>> {
+    let (kv_dir, runs_dir) = (dir.join("kv"), dir.join("runs"));
+    // Where there are runs, little is left to sled.
+    let has_folder = runs_dir.exists() || (options.form == Form::Runs && !kv_dir.exists());
+    let sled_bytes = match has_folder {
+        true => (options.cache_bytes / 8).max(SLED_CACHE_BYTES_MIN),
+        false => options.cache_bytes,
+    };
+    let sled = SledKv::open(&kv_dir, sled_bytes)?;
+    let is_new = sled.scan(&[], None, 1)?.is_empty();
+    let has_runs = RunsKv::is_in(&runs_dir, &sled)?;
+    if !has_runs && (options.form == Form::Sled || !is_new) {
+        return Ok(Arc::new(sled));
+    }
+    let runs_bytes = options.cache_bytes.saturating_sub(sled_bytes);
+    Ok(Arc::new(RunsKv::open(&runs_dir, Arc::new(sled), runs_bytes)?))
 }
 
 impl Inner {

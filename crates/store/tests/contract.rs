@@ -3,7 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
-use viewfeed_store::{Kv, MemoryKv, SledKv};
+use std::sync::Arc;
+use viewfeed_store::{Kv, MemoryKv, RunsKv, SledKv};
 
 type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -63,7 +64,7 @@ fn behaves_as_a_tree(kv: &dyn Kv) {
         let mut random = StdRng::seed_from_u64(seed + 1);
         move || {
             (0..random.random_range(0..4))
-                .map(|_| [0, 1, 255][random.random_range(0..3)])
+                .map(|_| [0, b'a', 255][random.random_range(0..3)])
                 .collect::<Vec<u8>>()
         }
     };
@@ -80,6 +81,9 @@ fn behaves_as_a_tree(kv: &dyn Kv) {
             })
             .collect();
         kv.apply(&batch).unwrap();
+        if random.random_bool(0.1) {
+            kv.flush().unwrap();
+        }
         for (key, value) in batch {
             match value {
                 Some(value) => model.insert(key, value),
@@ -111,6 +115,13 @@ fn a_tree_in_memory_keeps_the_contract() {
 fn sled_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     keeps_the_contract(&SledKv::open(dir.path(), 4 << 20).unwrap());
+}
+
+#[test]
+fn run_files_keep_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Arc::new(MemoryKv::default());
+    keeps_the_contract(&RunsKv::open(dir.path(), small, 4 << 20).unwrap());
 }
 
 #[test]

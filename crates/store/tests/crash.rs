@@ -10,17 +10,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use viewfeed_change::Timestamp;
-use viewfeed_store::{Durability, EpochRecord, Options, Retention, Store};
+use viewfeed_store::{Durability, EpochRecord, Form, Options, Retention, Store};
 
 const DIR: &str = "VIEWFEED_STORE_CRASH_DIR";
 const DURABILITY: &str = "VIEWFEED_STORE_CRASH_DURABILITY";
+const FORM: &str = "VIEWFEED_STORE_CRASH_FORM";
 const KEYS: u64 = 400;
 const ROUNDS: usize = 24;
 
 /// Small limits, so that kills also hit checkpoints, new segments and dropped history.
-fn options(durability: Durability) -> Options {
+fn options(durability: Durability, form: Form) -> Options {
     Options {
         durability,
+        form,
         overlay_bytes: 40_000,
         segment_bytes: 30_000,
         retention: Retention {
@@ -31,12 +33,16 @@ fn options(durability: Durability) -> Options {
     }
 }
 
+fn key(number: u64) -> Vec<u8> {
+    [b"a".as_slice(), &number.to_be_bytes()].concat()
+}
+
 /// What epoch `epoch` does to each key: the same in the child, and in the model of the parent.
 fn writes_of(epoch: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let mut random = StdRng::seed_from_u64(epoch);
     let count = random.random_range(1..30);
     let mut one = || {
-        let key = random.random_range(0..KEYS).to_be_bytes().to_vec();
+        let key = key(random.random_range(0..KEYS));
         let value = random
             .random_bool(0.7)
             .then(|| [&epoch.to_be_bytes()[..], &vec![7; random.random_range(0..200)]].concat());
@@ -54,7 +60,11 @@ fn child_commits_until_killed() {
         "relaxed" => Durability::Relaxed { interval_ms: 5 },
         _ => Durability::Sync,
     };
-    let store = Store::open(Path::new(&dir), options(durability)).unwrap();
+    let form = match std::env::var(FORM).unwrap().as_str() {
+        "runs" => Form::Runs,
+        _ => Form::Sled,
+    };
+    let store = Store::open(Path::new(&dir), options(durability, form)).unwrap();
     // Not through the test harness's captured output: the parent reads every line as an acknowledgement.
     let mut out = std::io::stdout().lock();
     loop {
@@ -79,19 +89,20 @@ fn child_commits_until_killed() {
     }
 }
 
-fn spawn(dir: &Path, durability: &str) -> Child {
+fn spawn(dir: &Path, (durability, form): (&str, &str)) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "crash::child_commits_until_killed", "--nocapture"])
         .env(DIR, dir)
         .env(DURABILITY, durability)
+        .env(FORM, form)
         .stdout(Stdio::piped());
     crate::spawn(&mut command)
 }
 
 /// Lets a child run for a while and kills it; gives the last epoch it started and the last it acknowledged.
-fn run_and_kill(dir: &Path, durability: &str, commits: u64, pause: Duration) -> (u64, u64) {
-    let mut child = spawn(dir, durability);
+fn run_and_kill(dir: &Path, setting: (&str, &str), commits: u64, pause: Duration) -> (u64, u64) {
+    let mut child = spawn(dir, setting);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (mut started, mut done, mut seen) = (0, 0, 0);
     let mut take = |line: String, started: &mut u64, done: &mut u64| {
@@ -120,24 +131,40 @@ fn run_and_kill(dir: &Path, durability: &str, commits: u64, pause: Duration) -> 
 
 #[test]
 fn nothing_acknowledged_is_lost_by_a_kill() {
-    survives_kills("sync");
+    survives_kills("sync", "sled");
 }
 
 /// What relaxed durability may lose, it loses to a crash of the machine, not of the process.
 #[test]
 fn a_kill_loses_nothing_with_relaxed_durability_either() {
-    survives_kills("relaxed");
+    survives_kills("relaxed", "sled");
 }
 
-fn survives_kills(durability: &str) {
+#[test]
+fn nothing_acknowledged_is_lost_by_a_kill_with_run_files() {
+    survives_kills("sync", "runs");
+}
+
+#[test]
+fn a_kill_loses_nothing_with_run_files_and_relaxed_durability_either() {
+    survives_kills("relaxed", "runs");
+}
+
+fn survives_kills(durability: &str, form: &str) {
     let seed = crate::seed();
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut total = 0;
     for round in 0..ROUNDS {
         let (commits, pause_us) = (random.random_range(0..60), random.random_range(0..6000));
-        let (started, done) = run_and_kill(dir.path(), durability, commits, Duration::from_micros(pause_us));
-        let store = Store::open(dir.path(), options(Durability::Sync)).unwrap();
+        let (started, done) = run_and_kill(
+            dir.path(),
+            (durability, form),
+            commits,
+            Duration::from_micros(pause_us),
+        );
+        // What the child made, in whatever form it did so.
+        let store = Store::open(dir.path(), options(Durability::Sync, Form::Sled)).unwrap();
         let epoch = store.epoch().0;
         assert!(
             done <= epoch,
@@ -174,13 +201,13 @@ fn holds_exactly(store: &Store, epoch: u64) {
         };
     }
     let reader = store.reader();
-    for key in (0..KEYS).map(|key| key.to_be_bytes()) {
+    for key in (0..KEYS).map(key) {
         assert_eq!(
             reader.get(&key).unwrap().as_ref(),
-            model.get(&key[..]),
+            model.get(&key),
             "at epoch {epoch}"
         );
     }
-    let found: Vec<_> = crate::pairs(&reader, &[0]);
+    let found: Vec<_> = crate::pairs(&reader, b"a\0");
     assert_eq!(found, model.into_iter().collect::<Vec<_>>(), "at epoch {epoch}");
 }

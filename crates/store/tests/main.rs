@@ -8,6 +8,7 @@ mod contract;
 mod crash;
 mod disk_full;
 mod log_damage;
+mod runs;
 mod snapshots;
 mod transactions;
 

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use viewfeed_store::{Kv, MemoryKv, Options, Reader, SledKv, Store};
+use viewfeed_store::{Kv, MemoryKv, Options, Reader, RunsKv, SledKv, Store};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -14,7 +14,7 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 fn commit_some(random: &mut StdRng, store: &Store, model: &mut Model, keys: u32) {
     let mut txn = store.begin().unwrap();
     for _ in 0..random.random_range(0..40) {
-        let key = format!("k{:03}", random.random_range(0..keys)).into_bytes();
+        let key = format!("ak{:03}", random.random_range(0..keys)).into_bytes();
         if random.random_bool(0.7) {
             let value = random.random::<u32>().to_be_bytes().to_vec();
             txn.put(key.clone(), value.clone());
@@ -35,7 +35,7 @@ fn agrees(reader: &Reader, model: &Model) {
         .iter()
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    assert_eq!(pairs(reader, b"k"), want, "at epoch {}", reader.epoch());
+    assert_eq!(pairs(reader, b"ak"), want, "at epoch {}", reader.epoch());
 }
 
 fn against_a_model(kv: Arc<dyn Kv>, rounds: u32) {
@@ -67,7 +67,7 @@ fn against_a_model(kv: Arc<dyn Kv>, rounds: u32) {
         agrees(&store.reader(), &model);
         if let Some((reader, model)) = held.get(random.random_range(0..held.len().max(1))) {
             agrees(reader, model);
-            let key = format!("k{:03}", random.random_range(0..600)).into_bytes();
+            let key = format!("ak{:03}", random.random_range(0..600)).into_bytes();
             assert_eq!(reader.get(&key).unwrap(), model.get(&key).cloned());
         }
     }
@@ -84,10 +84,28 @@ fn readers_keep_their_epoch_over_sled() {
     against_a_model(Arc::new(SledKv::open(dir.path(), 4 << 20).unwrap()), 400);
 }
 
-/// Every epoch writes its number to a random half of all keys and, under `sum`, how often it did so in total; what a
+#[test]
+fn readers_keep_their_epoch_over_run_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Arc::new(MemoryKv::default());
+    against_a_model(Arc::new(RunsKv::open(dir.path(), small, 1 << 20).unwrap()), 1500);
+}
+
+/// Every epoch writes its number to a random half of all keys and, under `osum`, how often it did so in total; what a
 /// reader sees must be one epoch's state, whatever commits and checkpoints do meanwhile.
 #[test]
 fn concurrent_readers_see_whole_epochs() {
+    readers_see_whole_epochs(Arc::new(MemoryKv::default()));
+}
+
+#[test]
+fn concurrent_readers_see_whole_epochs_while_run_files_are_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Arc::new(MemoryKv::default());
+    readers_see_whole_epochs(Arc::new(RunsKv::open(dir.path(), small, 100_000).unwrap()));
+}
+
+fn readers_see_whole_epochs(kv: Arc<dyn Kv>) {
     let seed = crate::seed();
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
@@ -95,7 +113,7 @@ fn concurrent_readers_see_whole_epochs() {
         segment_bytes: 50_000,
         ..relaxed()
     };
-    let store = Store::open_over(dir.path(), &options, Arc::new(MemoryKv::default())).unwrap();
+    let store = Store::open_over(dir.path(), &options, kv).unwrap();
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
@@ -117,7 +135,7 @@ fn write_epochs(store: &Store, seed: u64, epochs: u32) {
             if random.random_bool(0.02) {
                 let count = counts.entry(key).or_default();
                 *count = if random.random_bool(0.2) { 0 } else { *count + 1 };
-                let name = [b"n".as_slice(), &key.to_be_bytes()].concat();
+                let name = [b"an".as_slice(), &key.to_be_bytes()].concat();
                 match *count {
                     0 => txn.delete(name),
                     count => txn.put(name, count.to_be_bytes().to_vec()),
@@ -125,7 +143,7 @@ fn write_epochs(store: &Store, seed: u64, epochs: u32) {
             }
         }
         let sum: u32 = counts.values().sum();
-        txn.put(b"sum".to_vec(), sum.to_be_bytes().to_vec());
+        txn.put(b"osum".to_vec(), sum.to_be_bytes().to_vec());
         store.commit(txn, &nothing()).unwrap();
     }
 }
@@ -135,9 +153,9 @@ fn read_until(store: &Store, is_done: &AtomicBool) -> usize {
     let mut reads = 0;
     while !is_done.load(Ordering::SeqCst) {
         let reader = store.reader();
-        let counts = pairs(&reader, b"n");
+        let counts = pairs(&reader, b"an");
         let got: u32 = counts.iter().map(|(_, value)| number(value)).sum();
-        let want = reader.get(b"sum").unwrap().map_or(0, |value| number(&value));
+        let want = reader.get(b"osum").unwrap().map_or(0, |value| number(&value));
         assert_eq!(got, want, "at epoch {}", reader.epoch());
         for (key, value) in counts.iter().step_by(97) {
             assert_eq!(reader.get(key).unwrap().as_ref(), Some(value));

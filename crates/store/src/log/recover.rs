@@ -5,7 +5,8 @@
 
 use super::record::{self, FRAME_BYTES, HEAD_BYTES};
 use super::segment::{Found, MAGIC, Segment};
-use super::writer::{Log, SegmentInfo, State, create_segment, segment_path, sync_dir};
+use super::writer::{Log, SegmentInfo, State, create_segment, segment_path};
+use crate::folder::sync_dir;
 use crate::overlay::Writes;
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};

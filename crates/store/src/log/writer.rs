@@ -5,6 +5,7 @@
 
 use super::segment::MAGIC;
 use crate::Retention;
+use crate::folder::sync_dir;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -271,15 +272,6 @@ pub(super) fn create_segment(dir: &Path, path: &Path) -> IoResult<File> {
     file.sync_data()?;
     sync_dir(dir)?;
     Ok(file)
-}
-
-/// Makes created and removed files of `dir` durable.
-pub(super) fn sync_dir(dir: &Path) -> IoResult<()> {
-    // Elsewhere directories cannot be opened, and need not be.
-    if cfg!(unix) {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn poisoned() -> Error {

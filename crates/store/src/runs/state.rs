@@ -1,0 +1,340 @@
+//! What the state is made of at a moment: tables in memory and the list of runs. Changes of the list are made durable
+//! here, one at a time.
+
+use super::cache::BlockCache;
+use super::filter::Counts;
+use super::manifest::{self, ListedRun, Manifest};
+use super::merge::Source;
+use super::run::{Range, Run};
+use super::table::{Head, Table};
+use super::writer::{RunWriter, Written};
+use super::{Listed, Writes};
+use crate::folder::sync_dir;
+use crate::keys;
+use crate::kv::Kv;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use viewfeed_change::{Error, Result};
+
+/// The right to turn tables into runs.
+#[derive(Default)]
+pub(super) struct Writing;
+
+pub(super) struct State {
+    pub(super) dir: PathBuf,
+    pub(super) small: Arc<dyn Kv>,
+    cache: Arc<BlockCache>,
+    view: RwLock<View>,
+    next_id: AtomicU64,
+    /// Held by who writes tables as runs, or removes from both.
+    pub(super) writing: Mutex<Writing>,
+    /// Held while the list of runs changes.
+    listing: Mutex<()>,
+    #[cfg(test)]
+    pub(super) watcher: super::tests::Watcher,
+}
+
+/// Newest first: `active`, `frozen`, `runs`.
+struct View {
+    active: Table,
+    /// What is being written as a run.
+    frozen: Option<Arc<Table>>,
+    runs: Arc<Vec<Listed>>,
+}
+
+/// What a scan of a range needs, as of one moment.
+pub(super) struct Part {
+    /// Entries of the active table.
+    pub(super) head: Head,
+    /// Where `head` is cut; None if it is all of the range.
+    pub(super) head_end: Option<Vec<u8>>,
+    pub(super) frozen: Option<Arc<Table>>,
+    pub(super) runs: Arc<Vec<Listed>>,
+}
+
+/// A point in a change of the files, for tests of what a crash leaves there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A run file is on disk, the list does not name it.
+    Written,
+    /// The new list is on disk, the old one in memory.
+    Listed,
+    /// Everybody uses the new list.
+    Published,
+}
+
+impl State {
+    pub(super) fn open(dir: &Path, small: Arc<dyn Kv>, cache: Arc<BlockCache>) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let manifest = match find_manifest(dir, small.as_ref())? {
+            Some(manifest) => manifest,
+            None => {
+                let none = Manifest::default();
+                small.apply(&Writes::from([(manifest::key(), Some(none.encode()))]))?;
+                small.flush()?;
+                none
+            }
+        };
+        let open = |ListedRun { written, hidden }| {
+            let run = Arc::new(Run::open(dir, written, &cache)?);
+            Ok(Listed { run, hidden })
+        };
+        let runs = manifest.runs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        remove_orphans(dir, &runs)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            small,
+            cache,
+            view: RwLock::new(View {
+                active: Table::default(),
+                frozen: None,
+                runs: Arc::new(runs),
+            }),
+            next_id: AtomicU64::new(manifest.next_id),
+            writing: Mutex::default(),
+            listing: Mutex::default(),
+            #[cfg(test)]
+            watcher: Mutex::default(),
+        })
+    }
+
+    pub(super) fn runs(&self) -> Arc<Vec<Listed>> {
+        self.view.read().runs.clone()
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (frozen, runs) = {
+            let view = self.view.read();
+            if let Some(value) = view.active.get(key) {
+                return Ok(value.clone());
+            }
+            (view.frozen.clone(), view.runs.clone())
+        };
+        if let Some(value) = frozen.as_ref().and_then(|table| table.get(key)) {
+            return Ok(value.clone());
+        }
+        for Listed { run, hidden } in runs.iter() {
+            let is_hidden = hidden.iter().any(|prefix| key.starts_with(prefix));
+            if !is_hidden && let Some(value) = run.get(key)? {
+                return Ok(value);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What `from..to` is made of, with at most `limit` entries of the active table.
+    pub(super) fn part(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Part {
+        let view = self.view.read();
+        let mut part = Part {
+            head: Head::default(),
+            head_end: None,
+            frozen: view.frozen.clone(),
+            runs: view.runs.clone(),
+        };
+        for (key, value) in view.active.range(from, to) {
+            if part.head.len() == limit {
+                part.head_end = Some(key.to_vec());
+                break;
+            }
+            part.head.push(key, value);
+        }
+        part
+    }
+
+    /// Puts writes in the active table; gives its bytes.
+    pub(super) fn put(&self, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> usize {
+        let active = &mut self.view.write().active;
+        for (key, value) in writes {
+            active.put(key, value);
+        }
+        active.bytes()
+    }
+
+    /// Writes one table as a run; false if there is none. A table that could not be written stays, for the next call.
+    pub(super) fn write_table(&self, _right: &MutexGuard<'_, Writing>) -> Result<bool> {
+        let frozen = {
+            let mut view = self.view.write();
+            if view.frozen.is_none() && !view.active.is_empty() {
+                view.frozen = Some(Arc::new(std::mem::take(&mut view.active)));
+            }
+            view.frozen.clone()
+        };
+        let Some(table) = frozen else {
+            return Ok(false);
+        };
+        // Without an older run there is nothing to delete.
+        let keeps_deletes = !self.runs().is_empty();
+        let mut writer = self.start_run(&Counts::of(table.keys()))?;
+        for (key, value) in table.range(&[], None) {
+            if value.is_some() || keeps_deletes {
+                writer.add(key, value)?;
+            }
+        }
+        let run = self.end_run(writer)?;
+        let publish = |view: &mut View| view.frozen = None;
+        self.relist(
+            |runs| {
+                let new = run.map(|run| Listed {
+                    run,
+                    hidden: Vec::new(),
+                });
+                Ok(new.into_iter().chain(runs.iter().cloned()).collect())
+            },
+            publish,
+        )?;
+        Ok(true)
+    }
+
+    /// Removes every key that starts with `prefix`.
+    pub(super) fn hide(&self, right: &MutexGuard<'_, Writing>, prefix: &[u8]) -> Result<()> {
+        if self.view.read().frozen.is_some() {
+            self.write_table(right)?;
+        }
+        let end = keys::prefix_end(prefix);
+        let range = Range {
+            from: prefix,
+            to: end.as_deref(),
+            start: prefix,
+        };
+        let hide = |listed: &Listed| {
+            let mut listed = listed.clone();
+            let has_some = match Source::run(&listed, &range)? {
+                Some(source) => source.key().is_some(),
+                None => false,
+            };
+            if has_some {
+                listed.hidden.push(prefix.to_vec());
+            }
+            Ok(listed)
+        };
+        self.relist(
+            |runs| runs.iter().map(hide).collect(),
+            |view| view.active.remove_prefix(prefix),
+        )
+    }
+
+    /// A new run file.
+    pub(super) fn start_run(&self, at_most: &Counts) -> Result<RunWriter> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        RunWriter::create(&self.dir, id, at_most)
+    }
+
+    /// The run, when its file is on disk; None if nothing was written.
+    pub(super) fn end_run(&self, writer: RunWriter) -> Result<Option<Arc<Run>>> {
+        if writer.is_empty() {
+            return Ok(None);
+        }
+        let written: Written = writer.finish()?;
+        sync_dir(&self.dir)?;
+        self.reached(Step::Written);
+        Ok(Some(Arc::new(Run::open(&self.dir, written, &self.cache)?)))
+    }
+
+    /// Puts `outcome` where `inputs` are, which are adjacent; their files go with their last reader. What was removed
+    /// from them meanwhile is hidden in `outcome`.
+    pub(super) fn replace(&self, inputs: &[Listed], outcome: Option<Arc<Run>>) -> Result<()> {
+        let first = &inputs[0];
+        let change = |runs: &[Listed]| {
+            let is_first = |listed: &Listed| Arc::ptr_eq(&listed.run, &first.run);
+            let place = runs
+                .iter()
+                .position(is_first)
+                .expect("only the merger removes runs");
+            let mut list = runs.to_vec();
+            let replaced = list.splice(place..place + inputs.len(), None);
+            let mut hidden: Vec<Vec<u8>> = replaced
+                .zip(inputs)
+                .flat_map(|(now, then)| now.hidden.into_iter().skip(then.hidden.len()))
+                .collect();
+            hidden.sort_unstable();
+            hidden.dedup();
+            if let Some(run) = outcome {
+                list.insert(place, Listed { run, hidden });
+            }
+            Ok(list)
+        };
+        self.relist(change, |_| ())?;
+        for input in inputs {
+            input.run.make_obsolete();
+        }
+        Ok(())
+    }
+
+    /// Makes a new list of runs durable, then everybody's. After a failure the old one goes on; which one is on disk
+    /// cannot be said, so no file of either may be removed (what is left over, the next open removes).
+    fn relist(
+        &self,
+        change: impl FnOnce(&[Listed]) -> Result<Vec<Listed>>,
+        publish: impl FnOnce(&mut View),
+    ) -> Result<()> {
+        let _one_at_a_time = self.listing.lock();
+        let runs = change(&self.runs())?;
+        let manifest = Manifest {
+            next_id: self.next_id.load(Ordering::Relaxed),
+            runs: runs
+                .iter()
+                .map(|Listed { run, hidden }| ListedRun {
+                    written: run.written(),
+                    hidden: hidden.clone(),
+                })
+                .collect(),
+        };
+        self.small
+            .apply(&Writes::from([(manifest::key(), Some(manifest.encode()))]))?;
+        self.small.flush()?;
+        self.reached(Step::Listed);
+        let mut view = self.view.write();
+        view.runs = Arc::new(runs);
+        publish(&mut view);
+        drop(view);
+        self.reached(Step::Published);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn reached(&self, step: Step) {
+        if let Some(watcher) = self.watcher.lock().as_mut() {
+            watcher(step);
+        }
+    }
+
+    #[cfg(not(test))]
+    fn reached(&self, _: Step) {}
+}
+
+/// The list of the runs in `dir`. Fails as `Corrupt` if there are runs and no list, which is made before the first run.
+pub(super) fn find_manifest(dir: &Path, small: &dyn Kv) -> Result<Option<Manifest>> {
+    if let Some(value) = small.get(&manifest::key())? {
+        return Manifest::decode(value).map(Some);
+    }
+    if dir.exists() && !run_files(dir)?.is_empty() {
+        let message = format!("there are run files in {}, but no list of them", dir.display());
+        return Err(Error::corrupt(message).hint("restore the whole data folder from a backup"));
+    }
+    Ok(None)
+}
+
+/// Removes run files the list does not name: what a crash left of a run that was being written, or merged away.
+fn remove_orphans(dir: &Path, runs: &[Listed]) -> Result<()> {
+    for path in run_files(dir)? {
+        if !runs.iter().any(|listed| listed.run.path() == path) {
+            tracing::info!(file = %path.display(), "removed a run file that is no part of the state");
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "run") {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
