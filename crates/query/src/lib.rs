@@ -21,6 +21,7 @@ mod naming;
 mod parse;
 mod planner;
 mod session;
+mod set_comparison;
 mod set_operations;
 mod table;
 mod view_rules;

@@ -5,7 +5,7 @@ mod scalar;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{accept, check, failure, hidden, naming, parse, set_operations, view_rules};
+use crate::{accept, check, failure, hidden, naming, parse, set_comparison, set_operations, view_rules};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -191,6 +191,7 @@ impl Planner {
             .session
             .analyzer()
             .execute_and_check(plan, self.session.config_options(), |_, _| {})
+            .and_then(set_comparison::name_columns)
             .map_err(failure::planning)?;
         let optimizer = match purpose {
             Purpose::Batch => self.session.optimizer(),

@@ -46,6 +46,17 @@ fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
 }
 
 #[test]
+fn a_comparison_with_any_row_of_the_same_table_means_the_row_around() {
+    let sql = "SELECT id FROM message WHERE likes >= ALL (SELECT likes FROM message WHERE likes IS NOT NULL)";
+    let most = "SELECT id FROM message WHERE likes = (SELECT max(likes) FROM message)";
+    assert_eq!(run(sql), run(most));
+    assert_eq!(
+        run(&sql.replace(">= ALL", "> ANY")).len(),
+        run("SELECT id FROM message WHERE likes > (SELECT min(likes) FROM message)").len()
+    );
+}
+
+#[test]
 fn nested_fields_are_read_both_ways() {
     let want = ["name | message", "general | hi", "general | ho"];
     assert_eq!(

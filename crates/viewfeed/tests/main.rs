@@ -1,10 +1,11 @@
 //! The whole program from outside: the real binary, real clients, kill -9.
 
 // In a test an unwrap that fails is the failure.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod crash;
 mod program;
 mod python;
 mod server;
+mod slt;
 mod tidy;
