@@ -220,8 +220,8 @@ impl BlockCursor {
 
 /// How many bytes two keys share at their start.
 pub(super) fn shared_bytes(left: &[u8], right: &[u8]) -> usize {
-    left.iter()
-        .zip(right)
-        .take_while(|(left, right)| left == right)
-        .count()
+    let words = left.as_chunks::<8>().0.iter().zip(right.as_chunks::<8>().0);
+    let whole = 8 * words.take_while(|(left, right)| left == right).count();
+    let rest = left[whole..].iter().zip(&right[whole..]);
+    whole + rest.take_while(|(left, right)| left == right).count()
 }

@@ -74,7 +74,6 @@ impl State {
             None => {
                 let none = Manifest::default();
                 small.apply(&Writes::from([(manifest::key(), Some(none.encode()))]))?;
-                small.flush()?;
                 none
             }
         };
@@ -167,6 +166,10 @@ impl State {
         };
         // Without an older run there is nothing to delete.
         let keeps_deletes = !self.runs().is_empty();
+        if !keeps_deletes {
+            // Files without a list would be taken for damage: the empty one of a new folder goes first.
+            self.small.flush()?;
+        }
         let mut writer = self.start_run(&Counts::of(table.keys()))?;
         for (key, value) in table.range(&[], None) {
             if value.is_some() || keeps_deletes {
