@@ -57,6 +57,9 @@ pub(crate) struct Serve {
     /// Memory for the state's cache, in MiB [default: 256].
     #[arg(long, env = "VIEWFEED_CACHE_MIB", value_name = "MIB")]
     pub(crate) cache_mib: Option<u64>,
+    /// How a new data folder stores the bulk of its state: `sled` or `runs` (sorted files) [default: sled].
+    #[arg(long, env = "VIEWFEED_STATE", value_name = "FORM")]
+    pub(crate) state: Option<String>,
     /// The largest request message, in KiB [default: 4096].
     #[arg(long, env = "VIEWFEED_MESSAGE_KIB", value_name = "KIB")]
     pub(crate) message_kib: Option<usize>,

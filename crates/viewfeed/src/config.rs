@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use viewfeed_change::{Error, Result};
 use viewfeed_server::Origins;
-use viewfeed_store::{Durability, Options, Retention};
+use viewfeed_store::{Durability, Form, Options, Retention};
 
 const DEFAULT_CONFIG: &str = "viewfeed.toml";
 const MIB: u64 = 1 << 20;
@@ -35,6 +35,7 @@ struct File {
     retain_mib: Option<u64>,
     retain_minutes: Option<u64>,
     cache_mib: Option<u64>,
+    state: Option<String>,
     message_kib: Option<usize>,
     origins: Option<String>,
     log_format: Option<String>,
@@ -66,6 +67,11 @@ impl Config {
                 retention: Retention {
                     bytes_max: retain_mib * MIB,
                     age_us: i64::try_from(retain_minutes).unwrap_or(i64::MAX / MINUTE_US) * MINUTE_US,
+                },
+                form: match flags.state.or(file.state).as_deref() {
+                    None | Some("sled") => Form::Sled,
+                    Some("runs") => Form::Runs,
+                    Some(other) => return Err(wrong("state", other, "sled or runs")),
                 },
                 cache_bytes: flags.cache_mib.or(file.cache_mib).unwrap_or(256) * MIB,
                 ..Options::default()

@@ -102,7 +102,7 @@ impl Shop {
             arrange::ensure(&mut txn, relation, &relation.key_paths())?;
         }
         stage(&mut txn, &customer, &customers(&customer)?)?;
-        commit(&store, txn, Vec::new())?;
+        commit(&store, txn, &relations, Vec::new())?;
         let engine = Engine::open(planner.clone(), &Arc::default(), &mut store.begin()?)?;
         let mut shop = Self {
             store,
@@ -136,7 +136,7 @@ impl Shop {
         let view = relations.put(view)?;
         let mut txn = self.store.begin()?;
         self.engine.create_view(&view, &self.relations, &mut txn)?;
-        commit(&self.store, txn, Vec::new())
+        commit(&self.store, txn, &self.relations, Vec::new())
     }
 
     fn load(&mut self, rows: i64) -> Result<()> {
@@ -209,7 +209,7 @@ impl Shop {
         let stepping = Instant::now();
         let output = self.engine.step(&input, &self.relations, &mut txn);
         let step = stepping.elapsed();
-        commit(&self.store, txn, output.deltas)?;
+        commit(&self.store, txn, &self.relations, output.deltas)?;
         Ok(Taken {
             step,
             whole: start.elapsed(),
@@ -276,12 +276,13 @@ fn stage(txn: &mut Txn, relation: &Relation, batch: &Batch) -> Result<()> {
         .try_for_each(|arrangement| arrangement.stage(txn, batch))
 }
 
-fn commit(store: &Store, txn: Txn, deltas: Vec<Delta>) -> Result<()> {
+fn commit(store: &Store, txn: Txn, relations: &Relations, deltas: Vec<Delta>) -> Result<()> {
+    let version = |relation: &Arc<Relation>| (relation.id, relation.schema_version);
     let record = EpochRecord {
         commit_time: Timestamp(0),
         transactions: Vec::new(),
         deltas,
-        schema_versions: Vec::new(),
+        schema_versions: relations.iter().map(version).collect(),
     };
     store.commit(txn, &record).map(drop)
 }
