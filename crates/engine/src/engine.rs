@@ -86,9 +86,9 @@ impl Engine {
     /// An engine for the views in `relations`. A view that failed before, or whose stored state is missing or belongs to
     /// another plan (after an upgrade), is filled anew in `txn`, and so are the views over it; how their contents
     /// changed by that is given by [`Engine::take_opening_deltas`]. A view that cannot be filled stays failed, which is
-    /// no error of `open`. Needs a sealed `txn`.
-    pub fn open(planner: Planner, relations: &Arc<Relations>, txn: &mut Txn) -> Result<Self> {
-        let mut engine = Self::empty(planner, Timestamp::default());
+    /// no error of `open`. `now` is what `now()` gives then. Needs a sealed `txn`.
+    pub fn open(planner: Planner, relations: &Arc<Relations>, now: Timestamp, txn: &mut Txn) -> Result<Self> {
+        let mut engine = Self::empty(planner, now);
         engine.attach_all(relations, txn, Repair::Fill)?;
         Ok(engine)
     }

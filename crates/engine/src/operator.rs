@@ -15,6 +15,7 @@ pub(crate) mod tally;
 pub(crate) mod top_k;
 pub(crate) mod union;
 
+use arrow::datatypes::SchemaRef;
 use viewfeed_change::{Batch, Result};
 use viewfeed_store::Txn;
 
@@ -35,6 +36,22 @@ pub(crate) trait Operator: Send + Sync {
     /// Builds the state for inputs that are not empty, and hands over the whole output in batches. `inputs[i]` gives the
     /// whole of input `i` in batches each time it is called. The operator's own state is empty before.
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()>;
+}
+
+/// What `apply` hands over, as one batch with `schema`: for a step of an operator that fills in batches as well.
+pub(crate) fn collected(
+    schema: &SchemaRef,
+    apply: impl FnOnce(&mut Emit<'_>) -> Result<()>,
+) -> Result<Option<Batch>> {
+    let mut changed = Vec::new();
+    apply(&mut |_, batch| {
+        changed.push(batch);
+        Ok(())
+    })?;
+    match changed.len() {
+        0 | 1 => Ok(changed.pop()),
+        _ => Batch::concat(schema, &changed).map(Some),
+    }
 }
 
 /// Gives the whole of a collection, batch by batch.

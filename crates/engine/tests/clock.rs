@@ -391,3 +391,20 @@ fn the_clock_may_go_back_without_harm() {
         ["- 2023-11-14T22:13:25"]
     );
 }
+
+#[test]
+fn a_view_that_is_filled_when_the_engine_opens_is_as_of_that_time() {
+    let mut world = bookings();
+    world.view(
+        "v",
+        "SELECT id, 10 / (second - 1700000002) AS n FROM booking WHERE since <= now()",
+    );
+    world.epoch(&[("booking", '+', &booking(2, "22:00:00", "NULL"))]);
+    assert!(world.failure("v").is_some(), "the row divides by zero");
+    world.epoch(&[
+        ("booking", '-', &booking(2, "22:00:00", "NULL")),
+        ("booking", '+', &booking(3, "22:00:00", "NULL")),
+    ]);
+    assert_eq!(world.restart().len(), 1);
+    assert_eq!(world.rows("v"), ["3|10"]);
+}

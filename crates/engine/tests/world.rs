@@ -37,7 +37,8 @@ impl World {
         let planner = Planner::new().unwrap();
         let relations = Arc::new(Relations::starting_at(1));
         let mut txn = store.begin().unwrap();
-        let engine = Engine::open(planner.clone(), &relations, &mut txn).unwrap();
+        let now = Timestamp(1_700_000_000_000_000);
+        let engine = Engine::open(planner.clone(), &relations, now, &mut txn).unwrap();
         drop(txn);
         Self {
             store: Some(store),
@@ -45,7 +46,7 @@ impl World {
             relations,
             engine,
             planner,
-            now: Timestamp(1_700_000_000_000_000),
+            now,
         }
     }
 
@@ -261,7 +262,7 @@ impl World {
         self.store = None;
         self.store = Some(open(self.dir.path()));
         let mut txn = self.begin();
-        self.engine = Engine::open(self.planner.clone(), &self.relations, &mut txn).unwrap();
+        self.engine = Engine::open(self.planner.clone(), &self.relations, self.now, &mut txn).unwrap();
         self.commit(txn);
         self.engine.take_opening_deltas()
     }

@@ -20,11 +20,11 @@ mod names;
 mod naming;
 mod parse;
 mod planner;
+mod rules;
 mod session;
 mod set_comparison;
 mod set_operations;
 mod table;
-mod view_rules;
 
 pub use column_type::{column_type, is_serial, sql_type};
 pub use parse::{Parsed, Show, Statement, parse};

@@ -5,7 +5,7 @@ mod scalar;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{accept, check, failure, hidden, naming, parse, set_comparison, set_operations, view_rules};
+use crate::{accept, check, failure, hidden, naming, parse, rules, set_comparison, set_operations};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -57,8 +57,8 @@ impl Planner {
         Ok(Self {
             task: session.task_ctx(),
             session: Arc::new(session),
-            view_optimizer: Arc::new(view_rules::optimizer()),
-            finisher: Arc::new(view_rules::finisher()),
+            view_optimizer: Arc::new(rules::of_views()),
+            finisher: Arc::new(rules::finisher()),
         })
     }
 

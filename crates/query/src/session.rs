@@ -2,7 +2,7 @@
 
 use crate::column_type::CastTypes;
 use crate::functions;
-use crate::view_rules;
+use crate::rules;
 use chrono::{DateTime, Utc};
 use datafusion::common::alias::AliasGenerator;
 use datafusion::common::config::{ConfigOptions, Dialect};
@@ -46,7 +46,7 @@ pub(crate) fn session(memory_max: Option<usize>) -> Result<SessionState> {
         .with_runtime_env(environment)
         .with_default_features()
         .with_type_planner(Arc::new(CastTypes))
-        .with_optimizer_rules(view_rules::of_queries())
+        .with_optimizer_rules(rules::of_queries())
         .with_physical_optimizer_rules(physical_rules())
         .build();
     functions::register(&mut state)?;

@@ -67,7 +67,8 @@ impl Pipeline {
     ) -> Result<Self> {
         let relations = feed.relations();
         let mut txn = store.begin()?;
-        let engine = Engine::open(planner.clone(), &relations, &mut txn)?;
+        let now = clock.now();
+        let engine = Engine::open(planner.clone(), &relations, now, &mut txn)?;
         let mut pipeline = Self {
             store,
             engine,
@@ -82,7 +83,7 @@ impl Pipeline {
             last_changed: BTreeMap::new(),
         };
         // Views whose state had to be filled anew are stored before anybody reads them.
-        let mut epoch = OpenEpoch::new(txn, pipeline.relations.clone(), pipeline.clock.now());
+        let mut epoch = OpenEpoch::new(txn, pipeline.relations.clone(), now);
         epoch.view_deltas = pipeline.engine.take_opening_deltas();
         if epoch.is_changed() {
             pipeline.commit_changes(epoch)?;

@@ -429,8 +429,13 @@ fn a_query_is_tried_when_its_module_comes_and_keeps_what_it_reads() {
     )
     .unwrap();
     server.wait_for_log("module is live", 1);
-    let refused = sql_error(&server, "DROP MATERIALIZED VIEW big");
-    assert!(refused.contains("BigService/List"), "{refused}");
+    for statement in [
+        "DROP MATERIALIZED VIEW big",
+        "CREATE OR REPLACE MATERIALIZED VIEW big AS SELECT id AS number FROM t",
+    ] {
+        let refused = sql_error(&server, statement);
+        assert!(refused.contains("BigService/List"), "{refused}");
+    }
     let answer = call(&server, &["big.v1.BigService/List", r#"{"above": 6}"#]);
     assert_eq!(answer[0]["rows"], json!([{"id": "7"}]));
 }

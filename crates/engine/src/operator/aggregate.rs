@@ -34,7 +34,7 @@ pub(crate) use function::{AggregateCall, AggregateFunction, Argument, OrderKey, 
 pub(super) use ordered::{bytes_of, count_of};
 
 use super::evaluate::evaluate;
-use super::{Collect, Emit, Operator};
+use super::{Collect, Emit, Operator, collected};
 use accumulator::Accumulator;
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
@@ -267,16 +267,7 @@ impl Operator for Aggregate {
         for batch in inputs.iter().flatten() {
             self.gather(batch, &mut delta)?;
         }
-        let mut changed = Vec::new();
-        self.apply(&delta, false, txn, &mut |_, batch| {
-            changed.push(batch);
-            Ok(())
-        })?;
-        Ok(match changed.len() {
-            0 => None,
-            1 => changed.pop(),
-            _ => Some(Batch::concat(&self.output_schema, &changed)?),
-        })
+        collected(&self.output_schema, |emit| self.apply(&delta, false, txn, emit))
     }
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use super::aggregate::{bytes_of, count_of, negative};
 use super::tally::Tally;
-use super::{Collect, Emit, Operator};
+use super::{Collect, Emit, Operator, collected};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::utils::normalize_float_zero;
@@ -79,16 +79,7 @@ impl Operator for Distinct {
         for batch in inputs.iter().flatten() {
             self.gather(batch, &mut delta)?;
         }
-        let mut changed = Vec::new();
-        self.apply(&delta, txn, &mut |_, batch| {
-            changed.push(batch);
-            Ok(())
-        })?;
-        Ok(match changed.len() {
-            0 => None,
-            1 => changed.pop(),
-            _ => Some(Batch::concat(self.codec.schema(), &changed)?),
-        })
+        collected(self.codec.schema(), |emit| self.apply(&delta, txn, emit))
     }
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {

@@ -9,7 +9,7 @@
 
 use super::aggregate::{bytes_of, count_of, negative};
 use super::tally::Tally;
-use super::{Collect, Emit, Operator};
+use super::{Collect, Emit, Operator, collected};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
@@ -325,16 +325,7 @@ impl Operator for TopK {
         for batch in inputs.iter().flatten() {
             self.gather(batch, &mut changes)?;
         }
-        let mut changed = Vec::new();
-        self.apply(&changes, txn, &mut |_, batch| {
-            changed.push(batch);
-            Ok(())
-        })?;
-        Ok(match changed.len() {
-            0 => None,
-            1 => changed.pop(),
-            _ => Some(Batch::concat(self.codec.schema(), &changed)?),
-        })
+        collected(self.codec.schema(), |emit| self.apply(&changes, txn, emit))
     }
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {

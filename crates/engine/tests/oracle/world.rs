@@ -155,7 +155,8 @@ impl World {
             arrange::ensure(&mut txn, table, &table.key_paths()).map_err(wrong)?;
         }
         txn.seal();
-        let mut engine = Engine::open(self.planner.clone(), &self.relations, &mut txn).map_err(wrong)?;
+        let mut engine =
+            Engine::open(self.planner.clone(), &self.relations, self.now, &mut txn).map_err(wrong)?;
         store.commit(txn, &self.record(&[])).map_err(wrong)?;
         if let Some(delta) = engine.take_opening_deltas().first() {
             return Err(Failure::Wrong(format!(

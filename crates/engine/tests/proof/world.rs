@@ -72,7 +72,7 @@ impl World {
             arrange::ensure(&mut txn, table, &table.key_paths()).unwrap();
         }
         txn.seal();
-        let mut engine = Engine::open(self.planner.clone(), &self.relations, &mut txn).unwrap();
+        let mut engine = Engine::open(self.planner.clone(), &self.relations, NOW, &mut txn).unwrap();
         let changed = engine.take_opening_deltas();
         assert!(changed.is_empty(), "opening changed {} views", changed.len());
         self.open = Some((store, engine));

@@ -23,6 +23,14 @@ impl Pipeline {
         before: &Arc<Relations>,
         after: &Arc<Relations>,
     ) -> Result<()> {
+        let is_other = |old: &Arc<Relation>| {
+            let new = after.get(old.id);
+            new.is_none_or(|new| new.schema_version != old.schema_version)
+        };
+        if !before.iter().any(is_other) {
+            // What only came can take nothing away.
+            return Ok(());
+        }
         let modules = self.modules.borrow().clone();
         for rpc in modules.rpcs.values() {
             let Binding::Query(query) = &rpc.binding else {

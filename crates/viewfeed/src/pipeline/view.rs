@@ -45,7 +45,9 @@ impl Pipeline {
             Some(old) if create.or_replace && old.as_view().is_some() => {
                 let mut new = old.as_ref().clone();
                 new.kind = RelationKind::View(view);
+                let before = epoch.relations.clone();
                 self.rebuild(Some(new), old.id, epoch)?;
+                self.refuse_if_unanswerable(&before, &epoch.relations)?;
             }
             _ => {
                 let id = Arc::make_mut(&mut epoch.relations).allocate();

@@ -75,7 +75,7 @@ impl Database {
             arrange::ensure(&mut txn, table, &table.key_paths()).unwrap();
         }
         txn.seal();
-        let engine = Engine::open(self.planner.clone(), &self.relations, &mut txn).unwrap();
+        let engine = Engine::open(self.planner.clone(), &self.relations, NOW, &mut txn).unwrap();
         commit(store, txn);
         engine
     }

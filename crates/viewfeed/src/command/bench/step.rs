@@ -103,7 +103,12 @@ impl Shop {
         }
         stage(&mut txn, &customer, &customers(&customer)?)?;
         commit(&store, txn, &relations, Vec::new())?;
-        let engine = Engine::open(planner.clone(), &Arc::default(), &mut store.begin()?)?;
+        let engine = Engine::open(
+            planner.clone(),
+            &Arc::default(),
+            Timestamp(0),
+            &mut store.begin()?,
+        )?;
         let mut shop = Self {
             store,
             planner,

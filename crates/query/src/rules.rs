@@ -1,6 +1,6 @@
-//! Plans of views: which optimiser rules they get.
+//! Which optimiser rules plans get: those of queries, those of views, and what either needs before it can run.
 //!
-//! The rules differ from a query's in what would hide the meaning from who maintains the result: DISTINCT is not turned
+//! The rules of views differ from a query's in what would hide the meaning from who maintains the result: DISTINCT is not turned
 //! into an aggregate, neither alone nor within a call, LIMIT is not merged into sorts and scans, and field accesses are
 //! not split off into projections. Filters stop above the scans, because a scan of a view's plan is a stream of changes.
 //! They also stop above DISTINCT ON: 55.2 pushes them through it, which chooses other rows. (In a query it is an
@@ -37,7 +37,7 @@ use std::sync::Arc;
 pub(crate) type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
 /// The optimiser of views: DataFusion's rules in DataFusion's order, without those named above.
-pub(crate) fn optimizer() -> Optimizer {
+pub(crate) fn of_views() -> Optimizer {
     let rules: Rules = vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
