@@ -1,7 +1,7 @@
 //! The random oracle: after every epoch, every view is what DataFusion computes from scratch, on random SELECTs over
 //! tables with few values, NULLs and duplicates.
 //!
-//! `VIEWFEED_ORACLE_SEED` repeats a run, with `VIEWFEED_ORACLE_CASE` only one case of it; `VIEWFEED_ORACLE_CASES` makes
+//! `VIEWFEED_ORACLE_SEED` repeats a run, with `VIEWFEED_ORACLE_WORLD` only one world of it; `VIEWFEED_ORACLE_CASES` makes
 //! it longer:
 //! `VIEWFEED_ORACLE_CASES=200000 cargo test --release -p viewfeed-engine --test main oracle`.
 
@@ -13,18 +13,22 @@ mod orders;
 mod plans;
 mod script;
 mod shrink;
+mod state;
+mod watched;
 mod world;
 
 use case::{Case, Step};
 use plans::Plans;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use viewfeed_query::Planner;
 use world::{Defect, Failure, World};
 
-/// Cases of a run, unless the environment says otherwise.
-const CASES: u64 = 2000;
+/// Cases of a run, unless the environment says otherwise. A case is one view, checked after each of some epochs.
+const CASES: u64 = 20_000;
+/// Views that share a world, on average: from 1 to one less than twice as many.
+const VIEWS_PER_WORLD: u64 = 2;
 /// Runs spent on making a failing case smaller.
 const SHRINK_TRIES: usize = 400;
 
@@ -45,14 +49,15 @@ fn seed() -> u64 {
 /// The case with this number: the same for the same seed, however many threads run.
 fn random_case(seed: u64, number: u64) -> Case {
     let mut rng = SmallRng::seed_from_u64(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let count = rng.random_range(1..4);
+    let count = rng.random_range(1..2 * VIEWS_PER_WORLD as usize);
     let views = Plans::new(&mut rng).views(count);
     let steps = script::script(&mut rng, views.len());
-    Case { views, steps }
+    let modes = script::modes(&mut rng);
+    Case { modes, views, steps }
 }
 
 fn run(planner: &Planner, case: &Case, defect: Defect) -> (Result<(), Failure>, world::Tally) {
-    match World::new(planner, defect) {
+    match World::new(planner, case.modes, defect) {
         Ok(mut world) => (world.run(case), world.tally),
         Err(failure) => (Err(failure), world::Tally::default()),
     }
@@ -64,7 +69,7 @@ fn is_wrong(planner: &Planner, case: &Case, defect: Defect) -> bool {
 
 /// What is wrong with a case, on a smaller one if that fails too.
 fn report(planner: &Planner, seed: u64, number: u64, case: &Case, failure: &str) -> String {
-    let head = format!("VIEWFEED_ORACLE_SEED={seed} VIEWFEED_ORACLE_CASE={number}");
+    let head = format!("VIEWFEED_ORACLE_SEED={seed} VIEWFEED_ORACLE_WORLD={number}");
     let smallest = shrink::shrink(case, SHRINK_TRIES, &|case| is_wrong(planner, case, Defect::None));
     match run(planner, &smallest, Defect::None).0 {
         Err(Failure::Wrong(failure)) => format!("{head}\n{smallest}{failure}"),
@@ -98,49 +103,56 @@ fn for_each_case(cases: u64, work: &(dyn Fn(u64) -> Result<(), String> + Sync)) 
 fn views_are_what_datafusion_computes_after_every_epoch() {
     let (seed, cases) = (seed(), setting("VIEWFEED_ORACLE_CASES", || CASES));
     let planner = Planner::new().unwrap();
-    let (unanswerable, comparisons, rows) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-    let only = setting("VIEWFEED_ORACLE_CASE", || u64::MAX);
+    let [checked, unanswerable, comparisons, rows] = [0; 4].map(AtomicU64::new);
+    let only = setting("VIEWFEED_ORACLE_WORLD", || u64::MAX);
     let work = |number| {
         if only != u64::MAX && only != number {
             return Ok(());
         }
         let case = random_case(seed, number);
         let (outcome, tally) = run(&planner, &case, Defect::None);
-        comparisons.fetch_add(tally.comparisons, Ordering::Relaxed);
-        rows.fetch_add(tally.rows, Ordering::Relaxed);
+        comparisons.fetch_add(tally.comparisons as u64, Ordering::Relaxed);
+        rows.fetch_add(tally.rows as u64, Ordering::Relaxed);
+        let views = case.views.len() as u64;
         match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => drop(checked.fetch_add(views, Ordering::Relaxed)),
             Err(Failure::Unanswerable(why)) => {
-                unanswerable.fetch_add(1, Ordering::Relaxed);
-                println!("case {number} has no answer: {why}\n{case}");
-                Ok(())
+                unanswerable.fetch_add(views, Ordering::Relaxed);
+                println!("world {number} has no answer: {why}\n{case}");
             }
-            Err(Failure::Wrong(failure)) => Err(report(&planner, seed, number, &case, &failure)),
+            Err(Failure::Wrong(failure)) => return Err(report(&planner, seed, number, &case, &failure)),
         }
+        Ok(())
     };
-    if let Err(report) = for_each_case(cases, &work) {
+    if let Err(report) = for_each_case(cases.div_ceil(VIEWS_PER_WORLD), &work) {
         panic!("{report}");
     }
-    let (unanswerable, comparisons) = (unanswerable.into_inner() as u64, comparisons.into_inner() as u64);
-    println!("{cases} cases, {comparisons} comparisons, {unanswerable} without an answer");
-    assert!(
-        unanswerable * 10 <= cases,
-        "too many cases that DataFusion cannot answer"
+    let [checked, unanswerable, comparisons, rows] =
+        [checked, unanswerable, comparisons, rows].map(AtomicU64::into_inner);
+    println!(
+        "{checked} cases, {comparisons} comparisons of {rows} rows, {unanswerable} cases without an answer"
     );
-    assert!(
-        only != u64::MAX || comparisons >= cases && rows.into_inner() as u64 >= cases,
-        "the cases are too empty to tell anything"
-    );
+    if only == u64::MAX {
+        assert!(
+            unanswerable * 10 <= checked,
+            "too many cases that DataFusion cannot answer"
+        );
+        assert!(
+            comparisons >= 2 * checked && rows >= checked,
+            "the cases are too empty to tell anything"
+        );
+    }
 }
 
 #[test]
 fn removing_everything_leaves_no_state() {
-    let (seed, cases) = (seed(), setting("VIEWFEED_ORACLE_CASES", || CASES) / 20);
+    let (seed, cases) = (seed(), setting("VIEWFEED_ORACLE_CASES", || CASES) / 40);
     let planner = Planner::new().unwrap();
     let work = |number| {
         let mut case = random_case(!seed, number);
         let creates: Vec<Step> = (0..case.views.len()).map(Step::Create).collect();
-        let mut world = World::new(&planner, Defect::None).map_err(|failure| format!("{failure:?}"))?;
+        let mut world =
+            World::new(&planner, case.modes, Defect::None).map_err(|failure| format!("{failure:?}"))?;
         let epochs = case
             .steps
             .drain(..)

@@ -11,7 +11,7 @@ use crate::table::{constraints, pushdown, table_of};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Constraints, DataFusionError};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::Result;
@@ -46,6 +46,19 @@ pub(crate) fn bind(plan: LogicalPlan, rows: &Rows<'_>) -> Result<LogicalPlan> {
             None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
         },
         node => Ok(Transformed::no(node)),
+    })?;
+    Ok(bound.data)
+}
+
+/// A plan that was bound before, ready to be executed once more, over the rows `reader` shows.
+pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: &Reader) -> Result<Arc<dyn ExecutionPlan>> {
+    let bound = plan.transform_up(|node| {
+        let node = match node.downcast_ref::<RelationScan>() {
+            Some(scan) => Arc::new(scan.at(reader)),
+            // What an execution left behind, such as the table of a hash join.
+            None => node.reset_state()?,
+        };
+        Ok(Transformed::yes(node))
     })?;
     Ok(bound.data)
 }

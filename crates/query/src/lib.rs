@@ -28,5 +28,5 @@ mod table;
 
 pub use column_type::{column_type, is_serial, sql_type};
 pub use parse::{Parsed, Show, Statement, parse};
-pub use planner::{Planner, Purpose};
+pub use planner::{Planner, Prepared, Purpose};
 pub use table::{RelationTable, relation_of};

@@ -1,7 +1,10 @@
 //! Statements to logical plans, plans to rows.
 
+mod prepared;
 mod run;
 mod scalar;
+
+pub use prepared::Prepared;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};

@@ -135,15 +135,35 @@ pub(crate) enum Step {
     Epoch(Vec<(usize, Vec<(Row, i64)>)>),
     /// The next epoch is this much later, in seconds.
     Wait(i64),
+    /// Everything so far goes to the checkpoint database.
+    Checkpoint,
     /// The store is closed and opened again, and the engine with it.
     Reopen,
+    /// The program is killed within an epoch that removes everything, and started again.
+    Crash,
     /// One epoch that removes every row of every table.
     Clear,
+}
+
+/// The form in which state is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A tree in memory, under a log on disk.
+    Memory,
+    Sled,
+    Runs,
+}
+
+/// What must make no difference to the content of views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Modes {
+    pub(crate) form: Form,
 }
 
 /// Views and what happens.
 #[derive(Clone)]
 pub(crate) struct Case {
+    pub(crate) modes: Modes,
     /// The SELECT of `v0`, `v1`, …; later ones may read earlier ones.
     pub(crate) views: Vec<String>,
     pub(crate) steps: Vec<Step>,
@@ -216,13 +236,16 @@ impl fmt::Debug for Cell {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {:?}", self.modes)?;
         for (i, sql) in self.views.iter().enumerate() {
             writeln!(f, "  v{i} := {sql}")?;
         }
         for step in &self.steps {
             match step {
                 Step::Create(view) => writeln!(f, "  create v{view}")?,
+                Step::Checkpoint => writeln!(f, "  checkpoint")?,
                 Step::Reopen => writeln!(f, "  reopen")?,
+                Step::Crash => writeln!(f, "  crash")?,
                 Step::Wait(seconds) => writeln!(f, "  wait {seconds} s")?,
                 Step::Clear => writeln!(f, "  clear")?,
                 Step::Epoch(tables) => {

@@ -27,16 +27,22 @@ pub(super) fn stored(reader: &Reader, view: &Relation) -> Result<Vec<Batch>, Fai
 
 /// Encoded rows with the sum of their weights, those with 0 left out.
 pub(super) fn weights(schema: &SchemaRef, batches: &[Batch]) -> Result<Weights, Failure> {
-    let codec = RowCodec::for_schema(schema).map_err(wrong)?;
     let mut sums = Weights::new();
-    for batch in batches {
-        let rows = codec.encode(batch.rows()).map_err(wrong)?;
-        for (row, weight) in rows.iter().zip(batch.weights()) {
-            *sums.entry(row.to_vec()).or_insert(0) += weight;
-        }
+    batches
+        .iter()
+        .try_for_each(|batch| add(&mut sums, schema, batch))?;
+    Ok(sums)
+}
+
+/// Adds the rows of `batch` to `sums`.
+pub(super) fn add(sums: &mut Weights, schema: &SchemaRef, batch: &Batch) -> Result<(), Failure> {
+    let codec = RowCodec::for_schema(schema).map_err(wrong)?;
+    let rows = codec.encode(batch.rows()).map_err(wrong)?;
+    for (row, weight) in rows.iter().zip(batch.weights()) {
+        *sums.entry(row.to_vec()).or_insert(0) += weight;
     }
     sums.retain(|_, weight| *weight != 0);
-    Ok(sums)
+    Ok(())
 }
 
 /// A row: the columns that must be equal, those that must be close, and how often it is there.

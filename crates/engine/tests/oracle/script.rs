@@ -1,7 +1,7 @@
 //! Random scripts: inserts, duplicates, deletes, updates that move a row, rows that come and go within an epoch, both
 //! sides of a join in one epoch, empty epochs, time that passes, late views and restarts.
 
-use super::case::{Cell, Row, Shape, Step, TABLES, Type};
+use super::case::{Cell, Form, Modes, Row, Shape, Step, TABLES, Type};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -22,10 +22,22 @@ pub(crate) fn script(rng: &mut SmallRng, views: usize) -> Vec<Step> {
         steps.insert(at, Step::Create(view));
         earliest = at + 1;
     }
-    if rng.random_bool(0.15) {
-        steps.insert(rng.random_range(0..=steps.len()), Step::Reopen);
+    for (step, probability) in [(Step::Checkpoint, 0.25), (Step::Reopen, 0.1), (Step::Crash, 0.1)] {
+        if rng.random_bool(probability) {
+            steps.insert(rng.random_range(0..=steps.len()), step);
+        }
     }
     steps
+}
+
+/// What must make no difference. In memory mostly, which is quickest.
+pub(crate) fn modes(rng: &mut SmallRng) -> Modes {
+    let form = match rng.random_range(0..20) {
+        0 => Form::Sled,
+        1..=3 => Form::Runs,
+        _ => Form::Memory,
+    };
+    Modes { form }
 }
 
 /// An epoch, later than the one before or not, with or without an empty one in between.

@@ -1,25 +1,17 @@
 //! A store, an engine and tables, run through a case. After every step each view must be what DataFusion computes from
 //! scratch, and the sum of its deltas must be what is stored.
 
-use super::case::{Case, Row, Step, TABLES, batch};
-use super::compare::{different, is_same, stored, weights};
+use super::case::{Case, Modes, Row, Step, TABLES, batch};
 use super::plans::compared_with;
-use arrow::array::RecordBatch;
-use datafusion::logical_expr::LogicalPlan;
+use super::state::State;
+use super::watched::{Watched, answer};
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
-use tempfile::TempDir;
-use viewfeed_change::row::conform;
-use viewfeed_change::{
-    Batch, Delta, Error, Relation, RelationId, RelationKind, RelationName, Relations, Timestamp, View,
-};
+use viewfeed_change::{Delta, Error, Relation, RelationKind, RelationName, Relations, Timestamp, View};
 use viewfeed_engine::{Engine, StepInput};
-use viewfeed_query::{Planner, Purpose};
-use viewfeed_store::{Durability, EpochRecord, Options, Reader, Store, Txn, arrange};
+use viewfeed_query::{Planner, Prepared, Purpose};
+use viewfeed_store::{EpochRecord, Store, Txn, arrange};
 
 /// Why a case stopped.
 #[derive(Debug)]
@@ -49,18 +41,9 @@ pub(crate) struct Tally {
     pub(crate) rows: usize,
 }
 
-/// A view that exists.
-struct Watched {
-    id: RelationId,
-    /// Its query, planned to be run from scratch.
-    query: LogicalPlan,
-    /// Every delta it ever had.
-    deltas: Vec<Batch>,
-}
-
 /// The database under test.
 pub(crate) struct World {
-    dir: TempDir,
+    state: State,
     open: Option<(Store, Engine)>,
     planner: Planner,
     relations: Arc<Relations>,
@@ -79,15 +62,14 @@ const START: Timestamp = Timestamp(1_700_000_000_000_000);
 
 impl World {
     /// Empty tables, no views.
-    pub(crate) fn new(planner: &Planner, defect: Defect) -> Result<Self, Failure> {
-        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+    pub(crate) fn new(planner: &Planner, modes: Modes, defect: Defect) -> Result<Self, Failure> {
         let mut relations = Relations::starting_at(1);
         for shape in &TABLES {
             let id = relations.allocate();
             relations.put(shape.relation(id)).map_err(wrong)?;
         }
         let mut world = Self {
-            dir,
+            state: State::new(modes.form),
             open: None,
             planner: planner.clone(),
             relations: Arc::new(relations),
@@ -108,9 +90,14 @@ impl World {
             match step {
                 Step::Create(view) => self.create(&format!("v{view}"), &case.views[*view])?,
                 Step::Epoch(changes) => self.epoch(changes)?,
-                Step::Wait(seconds) => self.wait += seconds,
+                Step::Wait(seconds) => {
+                    self.wait += seconds;
+                    continue;
+                }
+                Step::Checkpoint => self.store().checkpoint().map_err(wrong)?,
                 Step::Reopen => self.reopen()?,
-                Step::Clear => self.clear()?,
+                Step::Crash => self.crash()?,
+                Step::Clear => self.epoch(&self.everything())?,
             }
             self.check()?;
         }
@@ -136,16 +123,8 @@ impl World {
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {
-        if let Some((store, engine)) = self.open.take() {
-            drop(engine);
-            drop(store);
-            wait_until_closed(&self.dir.path().join("kv/db"));
-        }
-        let options = Options {
-            durability: Durability::Relaxed { interval_ms: 60_000 },
-            ..Options::default()
-        };
-        let store = Store::open(self.dir.path(), options).map_err(wrong)?;
+        drop(self.open.take());
+        let store = self.state.open()?;
         let mut txn = store.begin().map_err(wrong)?;
         for table in self
             .relations
@@ -165,20 +144,29 @@ impl World {
             )));
         }
         self.open = Some((store, engine));
+        for place in 0..self.views.len() {
+            let query = self.prepare(&self.views[place].sql)?;
+            self.views[place].prepare(query);
+        }
         Ok(())
     }
 
+    /// Killed in the middle of an epoch that removes everything: as if it had never begun.
+    fn crash(&mut self) -> Result<(), Failure> {
+        let all = self.everything();
+        let deltas = self.deltas(&all);
+        let mut txn = self.begin_with(&deltas)?;
+        let now = self.now;
+        let (_, engine) = self.open.as_mut().expect("the store is open between steps");
+        engine.step(&StepInput { deltas, now }, &self.relations, &mut txn);
+        drop(txn);
+        self.state.cut_off();
+        self.reopen()
+    }
+
     fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
-        let query = self
-            .planner
-            .plan_sql(
-                &compared_with(sql),
-                &self.relations,
-                RelationName::PUBLIC,
-                Purpose::Batch,
-            )
-            .map_err(unanswerable)?;
-        self.answer(&query, &self.store().reader())?;
+        let query = self.prepare(sql)?;
+        answer(&query, &self.store().reader(), self.now)?;
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
         let plan = engine
             .plan(sql, RelationName::PUBLIC, &self.relations)
@@ -204,34 +192,33 @@ impl World {
         engine.set_time(self.now);
         let delta = engine.create_view(&view, &relations, &mut txn).map_err(wrong)?;
         self.relations = relations;
-        let deltas = vec![delta.batch.clone()];
-        self.views.push(Watched { id, query, deltas });
+        let mut watched = Watched::new(id, sql, query);
+        watched.publish(&view, &delta.batch)?;
+        self.views.push(watched);
         self.commit(txn, &[delta])
+    }
+
+    /// The query a view is compared with.
+    fn prepare(&self, sql: &str) -> Result<Prepared, Failure> {
+        let schema = RelationName::PUBLIC;
+        let planned = self
+            .planner
+            .plan_sql(&compared_with(sql), &self.relations, schema, Purpose::Batch);
+        let prepared = planned.and_then(|plan| self.planner.prepare(plan, &self.store().reader(), self.now));
+        prepared.map_err(unanswerable)
     }
 
     fn epoch(&mut self, changes: &[(usize, Vec<(Row, i64)>)]) -> Result<(), Failure> {
         self.now.0 += std::mem::take(&mut self.wait) * 1_000_000;
-        let mut deltas = Vec::new();
-        for (table, rows) in changes {
-            let rows = self.possible(*table, rows);
-            let relation = self.table(*table);
-            if !rows.is_empty() {
-                deltas.push(Delta {
-                    relation: relation.id,
-                    batch: batch(&relation, &rows),
-                });
-            }
+        let possible: Vec<(usize, Vec<(Row, i64)>)> = changes
+            .iter()
+            .map(|(table, rows)| (*table, self.possible(*table, rows)))
+            .collect();
+        let deltas = self.deltas(&possible);
+        if !deltas.is_empty() || self.views.iter().any(Watched::follows_clock) {
+            self.views.iter_mut().for_each(Watched::forget);
         }
-        let mut txn = self.store().begin().map_err(wrong)?;
-        for delta in &deltas {
-            let relation = self
-                .relations
-                .get(delta.relation)
-                .expect("a table is never dropped");
-            for arrangement in arrange::all(&txn.before(), relation).map_err(wrong)? {
-                arrangement.stage(&mut txn, &delta.batch).map_err(wrong)?;
-            }
-        }
+        let mut txn = self.begin_with(&deltas)?;
         let told = self.spoil_input(deltas);
         let input = StepInput {
             deltas: told,
@@ -242,7 +229,7 @@ impl World {
         if let Some((view, error)) = output.failed.first() {
             // What DataFusion cannot compute either is no fault of the view.
             if let Some(watched) = self.views.iter().find(|watched| watched.id == *view) {
-                self.answer(&watched.query, &txn.now())?;
+                watched.check_answer(&txn.now(), self.now)?;
             }
             return Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")));
         }
@@ -250,16 +237,42 @@ impl World {
         for delta in &output.deltas {
             let view = self.views.iter_mut().find(|view| view.id == delta.relation);
             let view = view.ok_or_else(|| Failure::Wrong("a delta of no view".to_owned()))?;
-            view.deltas.push(delta.batch.clone());
+            let relation = self.relations.get(view.id).expect("a view is never dropped");
+            view.publish(relation, &delta.batch)?;
         }
         self.commit(txn, &output.deltas)
     }
 
-    fn clear(&mut self) -> Result<(), Failure> {
+    /// The changes that remove every row of every table.
+    fn everything(&self) -> Vec<(usize, Vec<(Row, i64)>)> {
         let all =
             |content: &HashMap<Row, i64>| content.iter().map(|(row, count)| (row.clone(), -count)).collect();
-        let changes: Vec<_> = self.contents.iter().map(all).enumerate().collect();
-        self.epoch(&changes)
+        self.contents.iter().map(all).enumerate().collect()
+    }
+
+    fn deltas(&self, changes: &[(usize, Vec<(Row, i64)>)]) -> Vec<Delta> {
+        let changed = changes.iter().filter(|(_, rows)| !rows.is_empty());
+        let delta = |(table, rows): &(usize, Vec<(Row, i64)>)| {
+            let relation = self.table(*table);
+            Delta {
+                relation: relation.id,
+                batch: batch(&relation, rows),
+            }
+        };
+        changed.map(delta).collect()
+    }
+
+    /// An epoch in which the tables have changed.
+    fn begin_with(&self, deltas: &[Delta]) -> Result<Txn, Failure> {
+        let mut txn = self.store().begin().map_err(wrong)?;
+        for delta in deltas {
+            let relation = self.relations.get(delta.relation);
+            let relation = relation.expect("a table is never dropped");
+            for arrangement in arrange::all(&txn.before(), relation).map_err(wrong)? {
+                arrangement.stage(&mut txn, &delta.batch).map_err(wrong)?;
+            }
+        }
+        Ok(txn)
     }
 
     /// The changes of a table without those that would remove a row that is not there or repeat a key: what is left of
@@ -309,34 +322,12 @@ impl World {
     /// Every view: stored rows = DataFusion's answer = the sum of deltas.
     fn check(&mut self) -> Result<(), Failure> {
         let reader = self.store().reader();
-        for watched in &self.views {
+        for watched in &mut self.views {
             let view = self.relations.get(watched.id).expect("a view is never dropped");
-            let schema = view.schema();
-            let stored = weights(&schema, &stored(&reader, view)?)?;
-            let answer = self.answer(&watched.query, &reader)?;
-            let conformed = answer
-                .iter()
-                .map(|rows| conform(rows, &schema).map(Batch::inserts));
-            let expected = weights(&schema, &conformed.collect::<Result<Vec<_>, _>>().map_err(wrong)?)?;
-            if !is_same(&schema, &stored, &expected) {
-                return Err(different(view, "stored", &stored, "expected", &expected));
-            }
-            let summed = weights(&schema, &watched.deltas)?;
-            if summed != stored {
-                return Err(different(view, "sum of deltas", &summed, "stored", &stored));
-            }
+            self.tally.rows += watched.check(view, &reader, self.now)?;
             self.tally.comparisons += 1;
-            self.tally.rows += stored.len();
         }
         Ok(())
-    }
-
-    fn answer(&self, query: &LogicalPlan, reader: &Reader) -> Result<Vec<RecordBatch>, Failure> {
-        // DataFusion 55.2's last_value subtracts 1 from the length of an empty array, which panics in debug builds.
-        let answered = catch_unwind(AssertUnwindSafe(|| self.planner.execute(query, reader, self.now)));
-        answered
-            .map_err(|_| Failure::Unanswerable("DataFusion panicked".to_owned()))?
-            .map_err(unanswerable)
     }
 
     fn table(&self, table: usize) -> Arc<Relation> {
@@ -359,15 +350,7 @@ impl World {
     }
 }
 
-/// The threads of the checkpoint database let go of its file a moment after the store is dropped; opening it again
-/// before fails. Locking the file waits for them.
-fn wait_until_closed(file: &Path) {
-    let file = File::open(file).expect("an opened store has a database file");
-    file.lock().expect("a file can be locked");
-    file.unlock().expect("a locked file can be unlocked");
-}
-
-fn unanswerable(error: Error) -> Failure {
+pub(super) fn unanswerable(error: Error) -> Failure {
     Failure::Unanswerable(format!("{error:?}"))
 }
 

@@ -40,6 +40,7 @@ pub(super) struct RelationScan {
 }
 
 /// What is read.
+#[derive(Clone)]
 struct Reading {
     relation: Arc<Relation>,
     reader: Reader,
@@ -78,6 +79,19 @@ impl RelationScan {
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
+    }
+
+    /// The same scan of what `reader` shows.
+    pub(super) fn at(&self, reader: &Reader) -> Self {
+        let reading = Reading {
+            reader: reader.clone(),
+            ..Reading::clone(&self.reading)
+        };
+        Self {
+            reading: Arc::new(reading),
+            properties: self.properties.clone(),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
     }
 }
 

@@ -73,7 +73,15 @@ impl Planner {
         now: Timestamp,
         each: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let physical = self.physical_plan(plan, rows, now)?;
+        self.drain(self.physical_plan(plan, rows, now)?, each)
+    }
+
+    /// Executes a physical plan, handing over batch after batch, in plain types, until `each` fails.
+    pub(super) fn drain(
+        &self,
+        physical: Arc<dyn ExecutionPlan>,
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
         let runtime = runtime()?;
         let started = {
             let _inside = runtime.enter();
@@ -90,7 +98,7 @@ impl Planner {
         Ok(())
     }
 
-    fn physical_plan(
+    pub(super) fn physical_plan(
         &self,
         plan: &LogicalPlan,
         rows: &Rows<'_>,
@@ -113,7 +121,7 @@ impl Planner {
 }
 
 /// Whether the plan was made for a view, or calls functions like `now()`.
-fn is_unfinished(plan: &LogicalPlan) -> PlanResult<bool> {
+pub(super) fn is_unfinished(plan: &LogicalPlan) -> PlanResult<bool> {
     let mut of_view = false;
     plan.apply_with_subqueries(|node| {
         of_view |= match node {
