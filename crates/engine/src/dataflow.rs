@@ -1,5 +1,7 @@
 //! A view's operators, wired: built from its plan over the state in a transaction, stepped by deltas, filled from the
-//! present content of the relations it reads.
+//! present content of the relations it reads. Wiring a join of many inputs has a file of its own.
+
+mod delta_join;
 
 use crate::operator::aggregate::Aggregate;
 use crate::operator::clock_filter::ClockFilter;
@@ -184,6 +186,7 @@ impl Builder<'_> {
                 Work::Clock(Box::new(filter))
             }
             Kind::Join(plan) => Work::operator(self.join(node, plan, &mut names)?),
+            Kind::DeltaJoin(plan) => Work::operator(self.delta_join(node, plan, &mut names)?),
             Kind::Distinct => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Distinct::new(node.schema.clone(), state)?)

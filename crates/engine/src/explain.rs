@@ -2,7 +2,7 @@
 
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
-use crate::plan::{JoinPlan, Kind, Node, RescopePlan};
+use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan};
 use std::fmt;
 
 /// How a node is kept true.
@@ -71,6 +71,7 @@ impl ExplainedNode {
                 )
             }
             Kind::Join(plan) => explain_join(node, plan),
+            Kind::DeltaJoin(plan) => explain_delta_join(node, plan),
             Kind::Union => ("UnionAll".to_owned(), "O(Δ)", String::new()),
             Kind::Constant(_) => ("Constant".to_owned(), "once", String::new()),
             Kind::Clock(_, text) => (
@@ -136,6 +137,24 @@ fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) 
         (false, _) => "O(Δ · matches)",
     };
     (plan.text.clone(), cost, format!("state: {note}"))
+}
+
+fn explain_delta_join(node: &Node, plan: &DeltaJoinPlan) -> (String, &'static str, String) {
+    let inputs = node.inputs.iter().zip(&plan.keys);
+    let kept: Vec<String> = inputs
+        .flat_map(|(input, keys)| keys.iter().map(|key| arranged(input, key)))
+        .collect();
+    let called = |input: usize| match node.inputs[input].as_source() {
+        Some(relation) => relation.name.to_string(),
+        None => format!("input {}", input + 1),
+    };
+    let paths = plan.paths.iter().enumerate().map(|(start, hops)| {
+        let stations = std::iter::once(start).chain(hops.iter().map(|hop| hop.input));
+        stations.map(called).collect::<Vec<_>>().join("→")
+    });
+    let paths = paths.collect::<Vec<_>>().join(", ");
+    let note = format!("state: {}  paths: {paths}", kept.join(", "));
+    (plan.text.clone(), "O(Δ · matches)", note)
 }
 
 fn explain_rescope(node: &Node, plan: &RescopePlan) -> (String, &'static str, String) {

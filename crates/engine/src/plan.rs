@@ -2,7 +2,7 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value), `clock` (with `bound`: conditions over the time), `top_k`, `row_number`, `scoped` and `recompute` lower what
+//! value), `delta_join` (joins of many inputs), `clock` (with `bound`: conditions over the time), `top_k`, `row_number`, `scoped` and `recompute` lower what
 //! their names say; `facts` follows
 //! keys and meanings of columns through it, `fingerprint` names the state of a node.
 
@@ -11,6 +11,7 @@ mod band;
 mod bound;
 mod clock;
 mod constant;
+mod delta_join;
 mod expression;
 mod facts;
 mod fingerprint;
@@ -24,6 +25,7 @@ mod scoped;
 mod top_k;
 mod view;
 
+pub(crate) use delta_join::{DeltaJoinPlan, HopPlan, with_delta_joins};
 pub(crate) use facts::Facts;
 pub(crate) use fingerprint::{StateName, fingerprint, state_names};
 pub(crate) use lower::Lowering;
@@ -65,6 +67,8 @@ pub(crate) enum Kind {
     FilterProject(Vec<(Stage, String)>),
     /// Pairs of rows with equal keys, or the rows of a side by whether they are in one.
     Join(JoinPlan),
+    /// Rows of three or more inputs with equal columns.
+    DeltaJoin(DeltaJoinPlan),
     /// All rows of all inputs.
     Union,
     /// The rows whose value the clock has reached, or has not; with its text.

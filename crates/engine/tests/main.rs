@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod clock;
+mod delta_join;
 mod failures;
 mod joins;
 mod lifecycle;

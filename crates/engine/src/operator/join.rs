@@ -3,10 +3,11 @@
 //! see `partners`. A side that is a relation is read from the relation's own arrangement, which others keep; any other
 //! side is kept here, or only counted, if that is all that is asked.
 //!
-//! `side` finds rows by key, `band` by an inequality, `pairs` makes pairs and holds the condition besides the key, `form`
+//! Three and more collections are joined by `delta`. `side` finds rows by key, `band` by an inequality, `pairs` makes pairs and holds the condition besides the key, `form`
 //! shapes what comes out.
 
 mod band;
+mod delta;
 mod form;
 mod nulls;
 mod pairs;
@@ -14,6 +15,7 @@ mod partners;
 mod side;
 
 pub(crate) use band::Band;
+pub(crate) use delta::{DeltaHop, DeltaJoin, DeltaPath};
 pub(crate) use form::JoinForm;
 pub(crate) use pairs::Residual;
 pub(crate) use partners::Partners;
@@ -22,8 +24,7 @@ pub(crate) use side::Side;
 use super::{CHUNK_ROWS, Collect, Emit, Operator};
 use arrow::datatypes::SchemaRef;
 use form::Shown;
-use hashbrown::HashMap;
-use pairs::Pairs;
+use pairs::{Pairs, meetings};
 use partners::Changes;
 use side::Probe;
 use std::ops::ControlFlow;
@@ -94,17 +95,7 @@ impl Join {
         if !self.sides[0].has_key() {
             return Pairs::every(sides, &mut |pairs| self.take_pairs(pairs, None, made));
         }
-        let mut rows_by_key: HashMap<&[u8], Vec<u32>> = HashMap::with_capacity(right.keys.len());
-        for (row, key) in right.keys.iter().enumerate() {
-            rows_by_key.entry(key).or_default().push(row as u32);
-        }
-        let mut rows = [Vec::new(), Vec::new()];
-        for (row, key) in left.keys.iter().enumerate() {
-            for partner in rows_by_key.get(key).into_iter().flatten() {
-                rows[0].push(row as u32);
-                rows[1].push(*partner);
-            }
-        }
+        let rows = meetings(&left.keys, &right.keys);
         self.take_pairs(Pairs { sides, rows }, None, made)
     }
 

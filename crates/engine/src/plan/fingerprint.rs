@@ -49,6 +49,12 @@ fn roles(node: &Node) -> Vec<String> {
             let counts = counted.map(|side| format!("partners{side}"));
             arranged.filter_map(own_input).chain(counts).collect()
         }
+        Kind::DeltaJoin(plan) => {
+            let inputs = node.inputs.iter().zip(&plan.keys).enumerate();
+            let own = inputs.filter(|(_, (input, _))| input.as_source().is_none());
+            own.flat_map(|(i, (_, keys))| (0..keys.len()).map(move |key| format!("input{i}.{key}")))
+                .collect()
+        }
         Kind::Distinct => vec!["distinct".to_owned()],
         Kind::Aggregate(..) => vec!["aggregate".to_owned()],
         Kind::TopK(_) => vec!["top_k".to_owned()],
@@ -82,6 +88,16 @@ fn describe(node: &Node, text: &mut String) {
             }
             let residual = join.residual.as_ref();
             residual.and_then(|residual| write!(text, " {residual}").ok())
+        }
+        Kind::DeltaJoin(plan) => {
+            write!(text, "delta join {:?} {:?}", plan.columns, plan.keys).ok();
+            for hop in plan.paths.iter().flatten() {
+                write!(text, " {}.{} {:?}", hop.input, hop.key, hop.from).ok();
+                for condition in &hop.conditions {
+                    write!(text, " {condition}").ok();
+                }
+            }
+            Some(())
         }
         Kind::Union => write!(text, "union").ok(),
         Kind::Constant(rows) => write!(text, "constant {}", spelled(rows)).ok(),

@@ -1,6 +1,6 @@
 //! A view's SQL to its plan and output columns.
 
-use super::{Lowering, Node};
+use super::{Lowering, Node, with_delta_joins};
 use arrow::datatypes::Field;
 use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) fn plan_view(
     relations: &Arc<Relations>,
 ) -> Result<PlannedView> {
     let plan = planner.plan_sql(sql, relations, search_schema, Purpose::View)?;
-    let node = Lowering::new(planner).lower(&plan)?;
+    let node = with_delta_joins(Lowering::new(planner).lower(&plan)?);
     let columns = columns(&plan, &node)?;
     // a key without columns (at most one row) is the same as none to who stores the rows
     let key = node.facts.key.clone().unwrap_or_default();

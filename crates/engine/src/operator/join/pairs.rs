@@ -4,10 +4,11 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOption
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
+use hashbrown::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use viewfeed_change::row::conform;
+use viewfeed_change::row::{Rows, conform};
 use viewfeed_change::{Batch, Error, Result};
 
 use crate::operator::evaluate::evaluate;
@@ -77,7 +78,12 @@ impl<'a> Pairs<'a> {
     /// The pairs as rows: the left columns, then the right ones.
     pub(super) fn batch(&self, output: &SchemaRef) -> Result<Batch> {
         let width: usize = self.sides.iter().map(|side| side.rows().num_columns()).sum();
-        let columns = self.columns(0..width)?;
+        self.chosen(&(0..width).collect::<Vec<_>>(), output)
+    }
+
+    /// Some columns of the pairs.
+    pub(super) fn chosen(&self, places: &[usize], output: &SchemaRef) -> Result<Batch> {
+        let columns = self.columns(places.iter().copied())?;
         Batch::new(
             RecordBatch::try_new(output.clone(), columns)?,
             self.weights().collect(),
@@ -130,4 +136,20 @@ fn product(rows: &Range<u32>, partners: &Range<u32>) -> [Vec<u32>; 2] {
     let left = rows.clone().flat_map(|row| partners.clone().map(move |_| row));
     let right = rows.clone().flat_map(|_| partners.clone());
     [left.collect(), right.collect()]
+}
+
+/// The places of equal keys: place `i` of both lists.
+pub(super) fn meetings(left: &Rows, right: &Rows) -> [Vec<u32>; 2] {
+    let mut places: HashMap<&[u8], Vec<u32>> = HashMap::with_capacity(right.len());
+    for (row, key) in right.iter().enumerate() {
+        places.entry(key).or_default().push(row as u32);
+    }
+    let mut rows = [Vec::new(), Vec::new()];
+    for (row, key) in left.iter().enumerate() {
+        for partner in places.get(key).into_iter().flatten() {
+            rows[0].push(row as u32);
+            rows[1].push(*partner);
+        }
+    }
+    rows
 }
