@@ -14,6 +14,7 @@ mod constant;
 mod delta_join;
 mod expression;
 mod facts;
+mod fallible;
 mod fingerprint;
 mod grouping;
 mod join;

@@ -1,6 +1,7 @@
 //! Inner joins of three or more inputs become one node without state between them, where that keeps less than a tree of
 //! joins of two does. Which lookups follow a change of each input is decided here.
 
+use super::fallible::may_fail;
 use super::{JoinPlan, Kind, Node};
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
@@ -168,7 +169,13 @@ impl Flat {
 
 /// Whether a join makes nothing but pairs of rows with equal keys.
 fn is_plain(plan: &JoinPlan) -> bool {
-    plan.form == JoinForm::Inner && !plan.null_equal && plan.band.is_none() && !plan.left_key.is_empty()
+    let residual = plan.residual.as_ref();
+    let may_fail = residual.is_some_and(|residual| may_fail(&residual.predicate, &residual.types));
+    plan.form == JoinForm::Inner
+        && !plan.null_equal
+        && plan.band.is_none()
+        && !plan.left_key.is_empty()
+        && !may_fail
 }
 
 /// Finds paths; notes the keys they need.

@@ -37,7 +37,7 @@ pub(crate) struct DeltaHop {
     pub(crate) input: usize,
     /// By which of its sides.
     pub(crate) side: usize,
-    /// What pairs must be besides equal, over the columns collected so far and those of the input.
+    /// What pairs must be besides equal: conditions that cannot fail, over the columns collected so far and those of the input.
     pub(crate) conditions: Vec<Residual>,
     /// The places of the columns that go on, among the same.
     pub(crate) kept: Vec<usize>,
@@ -104,7 +104,7 @@ impl DeltaHop {
     fn passing(&self, mut pairs: Pairs<'_>) -> Result<Batch> {
         for condition in &self.conditions {
             if !pairs.is_empty() {
-                pairs = pairs.filter(condition)?;
+                pairs = pairs.filter_whole(condition)?;
             }
         }
         pairs.chosen(&self.kept, &self.collected)
