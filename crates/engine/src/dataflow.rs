@@ -10,7 +10,7 @@ use crate::operator::constant::Constant;
 use crate::operator::distinct::Distinct;
 use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
-use crate::operator::isolate::ErrorLog;
+use crate::operator::isolate::{ErrorLog, ErrorsChanged};
 use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
 use crate::operator::rescope::Rescope;
@@ -32,6 +32,7 @@ pub(crate) struct Dataflow {
     steps: Vec<Step>,
     inputs: BTreeSet<RelationId>,
     follows_clock: bool,
+    errors_changed: ErrorsChanged,
 }
 
 struct Step {
@@ -69,9 +70,11 @@ impl Dataflow {
             view,
             txn,
             steps: Vec::new(),
+            path: String::new(),
+            errors_changed: ErrorsChanged::default(),
         };
         builder.add("", node)?;
-        let steps = builder.steps;
+        let (steps, errors_changed) = (builder.steps, builder.errors_changed);
         let clocked = |step: &Step| match &step.work {
             Work::Clock(_) => true,
             Work::Recompute(part) => part.clock.is_some(),
@@ -81,6 +84,7 @@ impl Dataflow {
             follows_clock: steps.iter().any(clocked),
             inputs: node.relations(),
             steps,
+            errors_changed,
         })
     }
 
@@ -92,6 +96,11 @@ impl Dataflow {
     /// Whether it must be stepped as time passes, also if nothing changed.
     pub(crate) fn follows_clock(&self) -> bool {
         self.follows_clock
+    }
+
+    /// Whether what it leaves out may have changed since the last call.
+    pub(crate) fn take_errors_changed(&self) -> bool {
+        self.errors_changed.take()
     }
 
     /// The change of the view that follows from the changes of relations; not consolidated.
@@ -158,6 +167,9 @@ struct Builder<'a> {
     view: RelationId,
     txn: &'a mut Txn,
     steps: Vec<Step>,
+    /// Where the node stands that is built.
+    path: String,
+    errors_changed: ErrorsChanged,
 }
 
 impl Builder<'_> {
@@ -169,6 +181,7 @@ impl Builder<'_> {
             .enumerate()
             .map(|(i, input)| self.add(&format!("{path}.{i}"), input))
             .collect::<Result<Vec<_>>>()?;
+        self.path = path.to_owned();
         let mut names = state_names(self.view, path, node).into_iter();
         let work = match &node.kind {
             Kind::Source(relation) => Work::Source(relation.clone()),
@@ -306,7 +319,8 @@ impl Builder<'_> {
 
     /// Where `node` counts the rows it leaves out.
     fn errors(&self, node: &Node) -> ErrorLog {
-        ErrorLog::new(self.view, &ExplainedNode::alone(node).operator)
+        let shown = ExplainedNode::alone(node).operator;
+        ErrorLog::new(self.view, &self.path, shown, self.errors_changed.clone())
     }
 
     /// The rows of `input` by `key`: a relation's own arrangement (its primary one for no key), or one of our own.

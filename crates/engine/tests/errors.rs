@@ -165,3 +165,66 @@ fn a_view_that_is_dropped_takes_its_errors_along() {
     world.view("ratio", RATIO);
     assert!(world.errors("ratio").is_empty());
 }
+
+#[test]
+fn equal_partitions_of_nodes_that_are_shown_alike_are_told_apart() {
+    let mut world = World::shop();
+    let window = |condition| {
+        format!(
+            "SELECT id, sum(100 / amount) OVER (PARTITION BY customer_id) AS s FROM orders WHERE {condition}"
+        )
+    };
+    let sql = format!("{} UNION ALL {}", window("id < 10"), window("id >= 10"));
+    world.view("both", &sql);
+    world.epoch(&[("orders", '+', "(1, 1, 0), (11, 1, 5)")]);
+    assert_eq!(world.rows("both"), ["11|20"]);
+    world.epoch(&[("orders", '+', "(12, 1, 10)")]);
+    assert_eq!(world.errors("both").len(), 1);
+    world.epoch(&[("orders", '-', "(1, 1, 0)")]);
+    assert!(world.errors("both").is_empty());
+}
+
+/// Wherever an expression may stand, a row on which it fails stops nothing.
+#[test]
+fn expressions_fail_row_by_row_wherever_they_stand() {
+    let queries = [
+        "SELECT 1 / 0 AS never",
+        "SELECT id FROM orders ORDER BY 100 / amount, id LIMIT 2",
+        "SELECT DISTINCT ON (100 / amount) id FROM orders ORDER BY 100 / amount, id",
+        "SELECT o.id FROM orders o JOIN line l ON 100 / o.amount = l.count",
+        "SELECT o.id FROM orders o LEFT JOIN line l ON l.count = 100 / o.amount",
+        "SELECT id FROM orders WHERE 100 / amount IN (SELECT count FROM line)",
+        "SELECT id FROM orders WHERE 100 / amount > (SELECT min(count) FROM line)",
+        "SELECT id FROM orders WHERE to_timestamp(100 / amount) < now()",
+        "SELECT 100 / amount AS r FROM orders UNION SELECT count FROM line",
+        "SELECT 100 / amount AS r FROM orders EXCEPT SELECT count FROM line",
+        "SELECT customer_id, array_agg(100 / amount ORDER BY id) AS r FROM orders GROUP BY customer_id",
+        "SELECT customer_id, first_value(id ORDER BY 100 / amount) AS f FROM orders GROUP BY customer_id",
+        "SELECT 100 / amount AS g, sum(amount) AS s FROM orders GROUP BY ROLLUP (100 / amount)",
+        "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY customer_id ORDER BY 100 / amount) AS n \
+         FROM orders) AS o WHERE n <= 1",
+        "SELECT customer_id, median(100 / amount) AS m FROM orders GROUP BY customer_id",
+    ];
+    let mut world = World::shop();
+    for (i, sql) in queries.iter().enumerate() {
+        world.view(&format!("v{i}"), sql);
+    }
+    let rows = "(1, 1, 5), (2, 1, 0), (3, 2, 7), (4, 3, 0)";
+    world.epoch(&[("orders", '+', rows), ("line", '+', "(1, 'a', 20)")]);
+    for (i, sql) in queries.iter().enumerate() {
+        assert_eq!(world.failure(&format!("v{i}")), None, "{sql}");
+        assert!(!world.errors(&format!("v{i}")).is_empty(), "{sql}");
+        let late = world.view(&format!("late{i}"), sql);
+        assert_eq!(late, world.rows(&format!("v{i}")), "{sql}");
+        assert_eq!(
+            world.errors(&format!("late{i}")),
+            world.errors(&format!("v{i}")),
+            "{sql}"
+        );
+    }
+    world.epoch(&[("orders", '-', "(2, 1, 0), (4, 3, 0)")]);
+    for (i, sql) in queries.iter().enumerate().skip(1) {
+        assert!(world.errors(&format!("v{i}")).is_empty(), "{sql}");
+        assert!(world.errors(&format!("late{i}")).is_empty(), "{sql}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! operator prefix ‖ 00 ‖ node ‖ 00 ‖ message        → rows, i64 big-endian
-//! operator prefix ‖ 01 ‖ node ‖ 00 ‖ part of a node → the message
+//! operator prefix ‖ 01 ‖ part of a node             → the message
 //! ```
 //! The state of a view is called `view/<id>/errors` and made by its first error. It lives here, not in the engine, because
 //! whoever reads a strict view (a query, a feed) must see whether it has any. Counts are sums of weights: the row that
@@ -62,7 +62,7 @@ pub fn refuse(reader: &Reader, relation: &Relation) -> Result<()> {
     };
     let rows: i64 = errors.iter().map(|error| error.rows).sum();
     let (name, message) = (&relation.name, &first.message);
-    let text = format!("view \"{name}\" is strict and has errors for {rows} rows, for example: {message}");
+    let text = format!("view \"{name}\" is strict and leaves out rows ({rows}), for example: {message}");
     Err(Error::new(ErrorKind::Precondition, "VIEW_ERRORS", text).hint(format!(
         "SELECT * FROM viewfeed.view_errors WHERE view = '{name}' shows all; correct the rows or the query"
     )))
@@ -71,7 +71,7 @@ pub fn refuse(reader: &Reader, relation: &Relation) -> Result<()> {
 /// Adds `rows` (fewer, if negative) to what `node` of `view` leaves out because of `message`.
 pub fn add(txn: &mut Txn, view: RelationId, node: &str, message: &str, rows: i64) -> Result<()> {
     let (state, _) = keys::allocate(txn, &name(view))?;
-    let key = key(state, COUNT, node, bounded(message).as_bytes());
+    let key = count_key(state, node, message);
     let old = txn.get(&key)?;
     let old = old.map_or(Ok(0), |value| keys::fixed(&value).map(i64::from_be_bytes))?;
     match old.saturating_add(rows) {
@@ -89,10 +89,11 @@ pub fn add(txn: &mut Txn, view: RelationId, node: &str, message: &str, rows: i64
     }
 }
 
-/// Notes that a part of `node` fails because of `message`, or (None) that it does not.
+/// Notes that `part`, which names a part of a node once in the view, fails because of `message`, or (None) that it does
+/// not; it counts as one row of `node`.
 pub fn mark(txn: &mut Txn, view: RelationId, node: &str, part: &[u8], message: Option<&str>) -> Result<()> {
     let (state, _) = keys::allocate(txn, &name(view))?;
-    let key = key(state, PART, node, part);
+    let key = [keys::operator_prefix(state).as_slice(), &[PART], part].concat();
     let old = txn.get(&key)?;
     if let Some(old) = &old {
         let old = std::str::from_utf8(old).map_err(|_| damaged())?;
@@ -126,15 +127,9 @@ fn name(view: RelationId) -> String {
     format!("view/{}/errors", view.0)
 }
 
-fn key(state: StateId, tag: u8, node: &str, rest: &[u8]) -> Vec<u8> {
-    [
-        keys::operator_prefix(state).as_slice(),
-        &[tag],
-        bounded(node).as_bytes(),
-        &[0],
-        rest,
-    ]
-    .concat()
+fn count_key(state: StateId, node: &str, message: &str) -> Vec<u8> {
+    let text = format!("{}\0{}", bounded(node), bounded(message));
+    [&keys::operator_prefix(state)[..], &[COUNT], text.as_bytes()].concat()
 }
 
 /// `text` without the byte that parts texts, and not too long.

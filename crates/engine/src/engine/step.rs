@@ -7,7 +7,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use viewfeed_change::{Batch, Delta, Error, ErrorKind, RelationId, Relations, Result, Timestamp};
-use viewfeed_store::{Txn, view_errors};
+use viewfeed_store::Txn;
 
 /// What a step did to a view.
 struct Stepped {
@@ -88,7 +88,7 @@ impl Engine {
         let savepoint = txn.savepoint();
         let stepped = guarded(|| {
             let change = view.step(changes, relations, self.now, txn)?;
-            let errors = match view_errors::had_any(txn, view.relation.id)? {
+            let errors = match view.dataflow.take_errors_changed() {
                 true => errors::publish(&view.relation, relations, txn)?,
                 false => None,
             };

@@ -8,6 +8,7 @@
 use super::tally::Tally;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use viewfeed_change::{Batch, Error, ErrorKind, RelationId, Result};
 use viewfeed_store::{Txn, view_errors};
 
@@ -18,11 +19,29 @@ pub(crate) struct LeftOut {
 }
 
 /// Where the errors of a node are kept.
-#[derive(Clone)]
 pub(crate) struct ErrorLog {
     view: RelationId,
-    /// The node, as it is shown.
-    node: Arc<str>,
+    /// The place of the node in the plan.
+    path: String,
+    /// The node, as it is shown; others may be shown alike.
+    node: String,
+    has_changed: ErrorsChanged,
+}
+
+/// Whether a node of a view has counted errors since it was asked last: who publishes them need not look otherwise. A hint
+/// within one step, no state: it may be true though nothing changed.
+#[derive(Clone, Default)]
+pub(crate) struct ErrorsChanged(Arc<AtomicBool>);
+
+impl ErrorsChanged {
+    /// Asks, and forgets.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl LeftOut {
@@ -48,17 +67,20 @@ impl LeftOut {
 }
 
 impl ErrorLog {
-    /// Of a node of `view`.
-    pub(crate) fn new(view: RelationId, node: &str) -> Self {
+    /// Of the node of `view` at `path`, shown as `node`; notes changes in `has_changed`.
+    pub(crate) fn new(view: RelationId, path: &str, node: String, has_changed: ErrorsChanged) -> Self {
         Self {
             view,
-            node: node.into(),
+            path: path.to_owned(),
+            node,
+            has_changed,
         }
     }
 
     /// Counts what was left out.
     pub(crate) fn stage(&self, left_out: &LeftOut, txn: &mut Txn) -> Result<()> {
         for (message, rows) in left_out.by_message.iter().filter(|(_, rows)| *rows != 0) {
+            self.has_changed.note();
             let message = String::from_utf8_lossy(message);
             view_errors::add(txn, self.view, &self.node, &message, rows)?;
         }
@@ -73,7 +95,9 @@ impl ErrorLog {
     ) -> Result<()> {
         let had_any = view_errors::had_any(txn, self.view)?;
         for (part, failure) in parts.filter(|(_, failure)| had_any || failure.is_some()) {
-            view_errors::mark(txn, self.view, &self.node, part, failure.map(Error::message))?;
+            self.has_changed.note();
+            let part = [self.path.as_bytes(), &[0], part].concat();
+            view_errors::mark(txn, self.view, &self.node, &part, failure.map(Error::message))?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ const FUNCTIONS: [AggregateFunction; 10] = [
 ];
 
 fn unlogged() -> ErrorLog {
-    ErrorLog::new(RelationId(0), "aggregate")
+    ErrorLog::new(RelationId(0), "", String::new(), Default::default())
 }
 
 fn types() -> Vec<DataType> {
