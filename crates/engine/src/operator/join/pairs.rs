@@ -100,7 +100,11 @@ impl<'a> Pairs<'a> {
         let mut attempt = |places: Range<usize>| {
             let answer = self.answer(residual, &places)?;
             let is_true = |place: &usize| answer.is_valid(*place) && answer.value(*place);
-            passing.extend((0..places.len()).filter(is_true).map(|place| places.start + place));
+            passing.extend(
+                (0..places.len())
+                    .filter(is_true)
+                    .map(|place| places.start + place),
+            );
             Ok(())
         };
         let mut fail = |place: usize, error: &Error| left_out.note(error, self.weight(place));
