@@ -18,8 +18,7 @@ pub(super) fn may_fail(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
 fn is_harmless(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
     if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
         let data_type = expr.data_type(schema).ok();
-        return binary.op().is_comparison_operator()
-            || matches!(binary.op(), Operator::And | Operator::Or)
+        return is_test(binary.op())
             || is_wrapping(binary.op()) && data_type.is_some_and(|data_type| wraps(&data_type));
     }
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
@@ -33,6 +32,15 @@ fn is_harmless(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
         || expr.downcast_ref::<IsNotNullExpr>().is_some()
         || expr.downcast_ref::<InListExpr>().is_some()
         || expr.downcast_ref::<TryCastExpr>().is_some()
+}
+
+/// Whether it compares values, or joins tests.
+fn is_test(operator: &Operator) -> bool {
+    use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+    matches!(
+        operator,
+        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom | And | Or
+    )
 }
 
 fn is_wrapping(operator: &Operator) -> bool {
