@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use viewfeed_change::{Column, Delta, Error, Relation, RelationId, Relations, Result, Timestamp, View};
 use viewfeed_query::Planner;
-use viewfeed_store::{Txn, arrange};
+use viewfeed_store::{Txn, arrange, view_errors};
 
 /// What goes into a step.
 pub struct StepInput {
@@ -131,6 +131,7 @@ impl Engine {
             record.release(txn)?;
         }
         txn.delete(record::key(view.id));
+        view_errors::release(txn, view.id)?;
         arrange::release_all(txn, view)?;
         self.views.remove(&view.id);
         self.failed.remove(&view.id);

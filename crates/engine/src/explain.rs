@@ -55,7 +55,16 @@ impl ExplainedNode {
         std::iter::once((0, self)).chain(deeper).collect()
     }
 
+    /// A node and everything below it.
     pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            inputs: node.inputs.iter().map(Self::of).collect(),
+            ..Self::alone(node)
+        }
+    }
+
+    /// A node as if it had no inputs.
+    pub(crate) fn alone(node: &Node) -> Self {
         let (operator, cost, note) = match &node.kind {
             Kind::Source(relation) => (format!("Relation {}", relation.name), "O(Δ)", String::new()),
             Kind::FilterProject(stages) => {
@@ -114,7 +123,7 @@ impl ExplainedNode {
             },
             cost: cost.to_owned(),
             note,
-            inputs: node.inputs.iter().map(Self::of).collect(),
+            inputs: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod clock;
+mod errors;
 mod failures;
 mod joins;
 mod lifecycle;

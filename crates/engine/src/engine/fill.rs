@@ -8,7 +8,7 @@ use crate::plan::{Node, PlannedView, replan_view};
 use std::sync::Arc;
 use viewfeed_change::row::conform;
 use viewfeed_change::{Batch, Delta, Relation, RelationId, Relations, Result};
-use viewfeed_store::{Txn, arrange};
+use viewfeed_store::{Txn, arrange, view_errors};
 
 impl Engine {
     /// The plan of a view whose columns are given.
@@ -31,6 +31,7 @@ impl Engine {
         let record = Record::of(view.id, &planned.node);
         record.release(txn)?;
         record.write(view.id, txn)?;
+        view_errors::release(txn, view.id)?;
         arrange::ensure(txn, view, &view.key_paths())?;
         let dataflow = Dataflow::build(&self.planner, view.id, &planned.node, txn)?;
         txn.seal();

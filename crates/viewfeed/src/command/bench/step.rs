@@ -135,6 +135,7 @@ impl Shop {
                 search_schema: RelationName::PUBLIC.to_owned(),
                 inputs: plan.inputs,
                 require_incremental: true,
+                on_error: Default::default(),
             }),
             schema_version: 1,
         };
