@@ -25,6 +25,9 @@ impl RelationName {
     /// The schema of relations that belong to no module.
     pub const PUBLIC: &'static str = "public";
 
+    /// The schema of the relations that the server itself has.
+    pub const SYSTEM: &'static str = "viewfeed";
+
     /// `schema.name`.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         Self {

@@ -90,7 +90,7 @@ fn an_aggregate_leaves_out_rows_whose_argument_or_group_fails() {
     world.epoch(&[("orders", '+', "(1, 1, 5), (2, 1, 0), (3, 2, 0)")]);
     assert_eq!(world.rows("total"), ["1|1|20"]);
     assert_eq!(world.rows("filtered"), ["1|1|5"]);
-    assert_eq!(world.errors("filtered"), ["2 Aggregate: division by zero"]);
+    assert_eq!(world.errors("filtered"), ["2 FilterProject: division by zero"]);
     assert_eq!(world.rows("by_ratio"), ["20|1"]);
     assert_eq!(world.errors("total"), ["2 FilterProject: division by zero"]);
     world.epoch(&[("orders", '-', "(2, 1, 0), (3, 2, 0)")]);

@@ -138,7 +138,7 @@ impl World {
     pub(crate) fn drop_view(&mut self, name: &str) {
         let view = self.relation(name);
         let mut txn = self.begin();
-        self.engine.drop_view(&view, &mut txn).unwrap();
+        self.engine.drop_view(&view, &self.relations, &mut txn).unwrap();
         self.commit(txn);
         Arc::make_mut(&mut self.relations).remove(view.id);
     }

@@ -91,6 +91,31 @@ pub fn advance(txn: &mut Txn, name: &str, count: u64) -> Result<i64> {
     Ok(last.saturating_add(1))
 }
 
+/// How much a state holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Entries: distinct rows of an arrangement, groups or values of an operator.
+    pub entries: u64,
+    /// Bytes of their keys and values, before any compression.
+    pub bytes: u64,
+}
+
+/// How much the state called `name` holds; None if there is none. Reads all of it.
+pub fn size_of(reader: &Reader, name: &str) -> Result<Option<StateSize>> {
+    let Some(state) = find(reader, name)? else {
+        return Ok(None);
+    };
+    let mut size = StateSize::default();
+    for prefix in [arrangement_prefix(state), operator_prefix(state)] {
+        reader.scan(&prefix, &prefix, &mut |key, value| {
+            size.entries += 1;
+            size.bytes += (key.len() + value.len()) as u64;
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(Some(size))
+}
+
 /// Every state whose name starts with `prefix`, in the order of names.
 pub(crate) fn states(reader: &Reader, prefix: &str) -> Result<Vec<(String, StateId)>> {
     let mut found = Vec::new();

@@ -1,7 +1,8 @@
 //! Filling a view from the present content of what it reads: when it is created, and when its state is of no use.
 
 use super::record::Record;
-use super::{Engine, LiveView, definition};
+use super::timing::RecentSteps;
+use super::{Engine, LiveView, definition, errors};
 use crate::ExplainedNode;
 use crate::dataflow::{Dataflow, content};
 use crate::plan::{Node, PlannedView, replan_view};
@@ -37,6 +38,7 @@ impl Engine {
         txn.seal();
         let batch = self.difference(view, &dataflow, txn)?;
         stage_all(view, &batch, txn)?;
+        self.error_deltas.extend(errors::publish(view, relations, txn)?);
         txn.seal();
         self.views
             .insert(view.id, LiveView::new(view, dataflow, &planned.node, relations));
@@ -74,7 +76,8 @@ impl LiveView {
             relation: relation.clone(),
             input_versions: dataflow.inputs().iter().filter_map(version).collect(),
             dataflow,
-            explained: ExplainedNode::of(node),
+            explained: Arc::new(ExplainedNode::of_view(relation.id, node)),
+            recent: RecentSteps::default(),
         }
     }
 }
