@@ -22,7 +22,7 @@ use relation_scan::RelationScan;
 use std::fmt;
 use std::sync::Arc;
 use viewfeed_change::{Relation, RelationId, row};
-use viewfeed_store::{Reader, view_errors};
+use viewfeed_store::Reader;
 
 /// Where the rows of relations come from.
 pub(crate) enum Rows<'a> {
@@ -68,10 +68,10 @@ pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: &Reader) -> Result<Arc<dy
 fn provider(relation: Arc<Relation>, rows: &Rows<'_>) -> Result<Arc<dyn TableProvider>> {
     let external = |error: viewfeed_change::Error| DataFusionError::External(Box::new(error));
     match rows {
-        Rows::Of(reader) => of_reader(relation, reader).map_err(external),
+        Rows::Of(reader) => Ok(of_reader(relation, reader)),
         Rows::Partly(tables, reader) => match tables(relation.id) {
             Some(batches) => given(relation, &batches),
-            None => of_reader(relation, reader).map_err(external),
+            None => Ok(of_reader(relation, reader)),
         },
         Rows::Given(tables) => {
             let batches = tables(relation.id).ok_or_else(|| {
@@ -83,15 +83,13 @@ fn provider(relation: Arc<Relation>, rows: &Rows<'_>) -> Result<Arc<dyn TablePro
     }
 }
 
-/// Fails for a strict view that leaves out rows.
-fn of_reader(relation: Arc<Relation>, reader: &Reader) -> viewfeed_change::Result<Arc<dyn TableProvider>> {
-    view_errors::refuse(reader, &relation)?;
-    Ok(Arc::new(BoundRelation {
+fn of_reader(relation: Arc<Relation>, reader: &Reader) -> Arc<dyn TableProvider> {
+    Arc::new(BoundRelation {
         schema: relation.schema(),
         constraints: constraints(&relation),
         relation,
         reader: reader.clone(),
-    }))
+    })
 }
 
 fn given(relation: Arc<Relation>, batches: &[RecordBatch]) -> Result<Arc<dyn TableProvider>> {
