@@ -92,6 +92,7 @@ pub(crate) fn view(schema: &str, name: &str, columns: Vec<Column>, key: Vec<usiz
             search_schema: schema.to_owned(),
             inputs: Vec::new(),
             require_incremental: false,
+            on_error: Default::default(),
         }),
         schema_version: 1,
     }

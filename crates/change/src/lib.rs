@@ -18,7 +18,7 @@ pub use epoch::Epoch;
 pub use error::{Error, ErrorKind, Result};
 pub use position::{Position, SourceId};
 pub use relation::{
-    Check, Column, ColumnPath, Index, LogicalType, Relation, RelationId, RelationKind, RelationName,
+    Check, Column, ColumnPath, Index, LogicalType, OnError, Relation, RelationId, RelationKind, RelationName,
     Relations, Table, View,
 };
 pub use transaction::{Delta, Transaction, TransactionId};

@@ -25,6 +25,9 @@ impl RelationName {
     /// The schema of relations that belong to no module.
     pub const PUBLIC: &'static str = "public";
 
+    /// The schema of the relations that the server itself has.
+    pub const SYSTEM: &'static str = "viewfeed";
+
     /// `schema.name`.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
@@ -157,6 +160,20 @@ pub struct View {
     /// Whether CREATE asked for `require = 'incremental'`.
     #[serde(default)]
     pub require_incremental: bool,
+    /// What a row means on which an expression fails.
+    #[serde(default)]
+    pub on_error: OnError,
+}
+
+/// What becomes of a view when an expression fails on a row: division by zero, a cast, an overflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The row is left out and counted; everything else goes on.
+    #[default]
+    Isolate,
+    /// The same, and nobody may read the view while there is such a row.
+    Strict,
 }
 
 /// A table or a view.

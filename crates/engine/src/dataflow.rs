@@ -3,12 +3,14 @@
 
 mod delta_join;
 
+use crate::explain::ExplainedNode;
 use crate::operator::aggregate::Aggregate;
 use crate::operator::clock_filter::ClockFilter;
 use crate::operator::constant::Constant;
 use crate::operator::distinct::Distinct;
 use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
+use crate::operator::isolate::ErrorLog;
 use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
 use crate::operator::recompute::{Recompute, RecomputeInput};
 use crate::operator::rescope::Rescope;
@@ -172,7 +174,7 @@ impl Builder<'_> {
             Kind::Source(relation) => Work::Source(relation.clone()),
             Kind::FilterProject(stages) => {
                 let stages = stages.iter().map(|(stage, _)| stage.clone()).collect();
-                Work::operator(FilterProject::new(stages, node.schema.clone()))
+                Work::operator(FilterProject::new(stages, node.schema.clone(), self.errors(node)))
             }
             Kind::Union => Work::operator(Union::new(node.schema.clone())),
             Kind::Constant(rows) => Work::operator(Constant::new(rows.clone())),
@@ -194,7 +196,7 @@ impl Builder<'_> {
             Kind::Expand(sets) => Work::operator(Expand::new(sets.clone(), node.schema.clone())),
             Kind::Aggregate(spec, _) => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
-                Work::operator(Aggregate::new(spec.clone(), state)?)
+                Work::operator(Aggregate::new(spec.clone(), state, self.errors(node))?)
             }
             Kind::TopK(plan) => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
@@ -241,6 +243,7 @@ impl Builder<'_> {
             partners,
             band: band.transpose()?,
             output: node.schema.clone(),
+            errors: self.errors(node),
         })
     }
 
@@ -267,6 +270,7 @@ impl Builder<'_> {
             plan.scope.clone(),
             output,
             node.schema.clone(),
+            self.errors(node),
         )
     }
 
@@ -298,6 +302,11 @@ impl Builder<'_> {
             schema: node.schema.clone(),
             clock,
         })
+    }
+
+    /// Where `node` counts the rows it leaves out.
+    fn errors(&self, node: &Node) -> ErrorLog {
+        ErrorLog::new(self.view, &ExplainedNode::alone(node).operator)
     }
 
     /// The rows of `input` by `key`: a relation's own arrangement (its primary one for no key), or one of our own.

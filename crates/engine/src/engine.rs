@@ -1,12 +1,18 @@
 //! The engine: which views exist, and one step of all of them.
 //!
+//! `errors` tells what views leave out,
 //! `open` brings views back from the catalog, `fill` creates one over existing data, `step` moves all of them,
 //! `record` is what is remembered about each between starts.
 
+mod errors;
 mod fill;
 mod open;
 mod record;
 mod step;
+mod timing;
+
+pub use errors::view_errors_relation;
+pub use timing::StepTimes;
 
 use crate::ExplainedNode;
 use crate::dataflow::Dataflow;
@@ -15,9 +21,13 @@ use open::Repair;
 use record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use viewfeed_change::{Column, Delta, Error, Relation, RelationId, Relations, Result, Timestamp, View};
+use std::time::Duration;
+use timing::{RecentSteps, Stopwatch};
+use viewfeed_change::{
+    Column, Delta, Error, Relation, RelationId, RelationName, Relations, Result, Timestamp, View,
+};
 use viewfeed_query::Planner;
-use viewfeed_store::{Txn, arrange};
+use viewfeed_store::{Txn, arrange, view_errors};
 
 /// What goes into a step.
 pub struct StepInput {
@@ -50,6 +60,17 @@ pub struct NewView {
     pub explained: ExplainedNode,
 }
 
+/// What is known about a view that is maintained.
+#[derive(Clone, Debug)]
+pub struct ViewReport {
+    /// Which.
+    pub view: RelationId,
+    /// Its plan, with states.
+    pub plan: Arc<ExplainedNode>,
+    /// What its small steps cost since the program started.
+    pub steps: StepTimes,
+}
+
 /// Maintains every view. Lives on one thread.
 pub struct Engine {
     planner: Planner,
@@ -59,14 +80,18 @@ pub struct Engine {
     schedule: Schedule,
     /// How views changed when the engine was opened.
     opening: Vec<Delta>,
+    /// How `viewfeed.view_errors` changed.
+    error_deltas: Vec<Delta>,
     now: Timestamp,
+    stopwatch: Option<Stopwatch>,
 }
 
 /// A view with its operators.
 struct LiveView {
     relation: Arc<Relation>,
     dataflow: Dataflow,
-    explained: ExplainedNode,
+    explained: Arc<ExplainedNode>,
+    recent: RecentSteps,
     /// The columns its inputs had when it was planned, by their version.
     input_versions: BTreeMap<RelationId, u32>,
 }
@@ -97,6 +122,12 @@ impl Engine {
     pub fn plan(&self, sql: &str, search_schema: &str, relations: &Arc<Relations>) -> Result<NewView> {
         let planned = plan_view(&self.planner, sql, search_schema, relations)?;
         let named = self.planner.named(sql, relations, search_schema)?;
+        if let Some(system) = named
+            .iter()
+            .find(|named| named.name.schema == RelationName::SYSTEM)
+        {
+            return Err(over_system(system));
+        }
         Ok(NewView {
             columns: planned.columns,
             key: planned.key,
@@ -126,11 +157,13 @@ impl Engine {
 
     /// Forgets a view and releases its state. Arrangements that it made of the relations it reads stay: other views
     /// may share them, and they go with the relation.
-    pub fn drop_view(&mut self, view: &Relation, txn: &mut Txn) -> Result<()> {
+    pub fn drop_view(&mut self, view: &Relation, relations: &Relations, txn: &mut Txn) -> Result<()> {
         if let Some(record) = Record::read(view.id, txn)? {
             record.release(txn)?;
         }
         txn.delete(record::key(view.id));
+        view_errors::release(txn, view.id)?;
+        self.error_deltas.extend(errors::publish(view, relations, txn)?);
         arrange::release_all(txn, view)?;
         self.views.remove(&view.id);
         self.failed.remove(&view.id);
@@ -141,9 +174,9 @@ impl Engine {
     /// Throws away what was created or dropped since `txn` began: call it after the transaction was discarded, with the
     /// relations and a reader as they are now. Writes nothing that must be kept: this `txn` may be discarded too.
     pub fn reload(&mut self, relations: &Arc<Relations>, txn: &mut Txn) -> Result<()> {
-        let opening = std::mem::take(&mut self.opening);
+        let (opening, stopwatch) = (std::mem::take(&mut self.opening), self.stopwatch.take());
         *self = Self::empty(self.planner.clone(), self.now);
-        self.opening = opening;
+        (self.opening, self.stopwatch) = (opening, stopwatch);
         self.attach_all(relations, txn, Repair::Nothing)
     }
 
@@ -171,7 +204,23 @@ impl Engine {
 
     /// The plan of a view, with rungs.
     pub fn explain(&self, view: RelationId) -> Option<ExplainedNode> {
-        self.views.get(&view).map(|view| view.explained.clone())
+        self.views.get(&view).map(|view| view.explained.as_ref().clone())
+    }
+
+    /// Every view that is maintained: its plan with the names of its states, and what its steps cost. Cheap: nothing is
+    /// read, plans are shared.
+    pub fn reports(&self) -> Vec<ViewReport> {
+        let report = |(id, view): (&RelationId, &LiveView)| ViewReport {
+            view: *id,
+            plan: view.explained.clone(),
+            steps: view.recent.times(),
+        };
+        self.views.iter().map(report).collect()
+    }
+
+    /// Measures steps from now on, with a function that gives the time since any moment.
+    pub fn measure_with(&mut self, stopwatch: impl Fn() -> Duration + Send + Sync + 'static) {
+        self.stopwatch = Some(Arc::new(stopwatch));
     }
 
     /// Why a view is not maintained any more, if so.
@@ -186,9 +235,16 @@ impl Engine {
             failed: BTreeMap::new(),
             schedule: Schedule::default(),
             opening: Vec::new(),
+            error_deltas: Vec::new(),
             now,
+            stopwatch: None,
         }
     }
+}
+
+fn over_system(relation: &Relation) -> Error {
+    let message = format!("a view cannot read \"{}\"", relation.name);
+    Error::invalid("SYSTEM_RELATION", message).hint("read it with SELECT, or subscribe to it")
 }
 
 /// What makes `relation` a view.

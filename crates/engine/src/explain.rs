@@ -2,8 +2,10 @@
 
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
-use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan};
+use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, state_names};
 use std::fmt;
+use viewfeed_change::{ColumnPath, Relation, RelationId};
+use viewfeed_store::arrange;
 
 /// How a node is kept true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +39,21 @@ pub struct ExplainedNode {
     pub cost: String,
     /// Why it is not incremental, or what its state is.
     pub note: String,
+    /// What it reads and keeps in the store; known of views that exist.
+    pub states: Vec<ExplainedState>,
     /// Its inputs.
     pub inputs: Vec<ExplainedNode>,
+}
+
+/// A state that a node reads or keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainedState {
+    /// What it is called in the store.
+    pub name: String,
+    /// What it is: `orders(customer_id)`, or what it is for in the node, such as `input0`.
+    pub shown: String,
+    /// Whether it is an arrangement of a relation, which others may read too.
+    pub is_shared: bool,
 }
 
 impl ExplainedNode {
@@ -48,6 +63,15 @@ impl ExplainedNode {
         below.map_or(self.rung, |rung| rung.max(self.rung))
     }
 
+    /// The node alone: operator, rung, cost, note.
+    pub fn line(&self) -> String {
+        let line = format!("{}  {}  {}", self.operator, self.rung, self.cost);
+        match self.note.is_empty() {
+            true => line,
+            false => format!("{line}  {}", self.note),
+        }
+    }
+
     /// Every node with its depth, the view's output first.
     pub fn flattened(&self) -> Vec<(usize, &Self)> {
         let below = self.inputs.iter().flat_map(Self::flattened);
@@ -55,7 +79,33 @@ impl ExplainedNode {
         std::iter::once((0, self)).chain(deeper).collect()
     }
 
+    /// A node and everything below it.
     pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            inputs: node.inputs.iter().map(Self::of).collect(),
+            ..Self::alone(node)
+        }
+    }
+
+    /// The plan of a view that exists, with its states.
+    pub(crate) fn of_view(view: RelationId, node: &Node) -> Self {
+        Self::at(view, "", node)
+    }
+
+    fn at(view: RelationId, path: &str, node: &Node) -> Self {
+        let own = state_names(view, path, node).into_iter().map(ExplainedState::own);
+        let inputs = node.inputs.iter().enumerate();
+        Self {
+            states: shared_states(node).into_iter().chain(own).collect(),
+            inputs: inputs
+                .map(|(i, input)| Self::at(view, &format!("{path}.{i}"), input))
+                .collect(),
+            ..Self::alone(node)
+        }
+    }
+
+    /// A node as if it had no inputs.
+    pub(crate) fn alone(node: &Node) -> Self {
         let (operator, cost, note) = match &node.kind {
             Kind::Source(relation) => (format!("Relation {}", relation.name), "O(Δ)", String::new()),
             Kind::FilterProject(stages) => {
@@ -115,9 +165,58 @@ impl ExplainedNode {
             },
             cost: cost.to_owned(),
             note,
-            inputs: node.inputs.iter().map(Self::of).collect(),
+            states: Vec::new(),
+            inputs: Vec::new(),
         }
     }
+}
+
+impl ExplainedState {
+    /// One that belongs to a node alone; its name says what for.
+    fn own(name: String) -> Self {
+        let shown = name.rsplit('/').nth(1).unwrap_or_default().to_owned();
+        Self {
+            name,
+            shown,
+            is_shared: false,
+        }
+    }
+
+    /// Of a relation, by these columns, or by its own key.
+    fn of_relation(relation: &Relation, columns: &[usize]) -> Self {
+        let by = match columns.is_empty() {
+            true => relation.key.as_slice(),
+            false => columns,
+        };
+        let paths: Vec<ColumnPath> = by.iter().copied().map(ColumnPath::from).collect();
+        let names: Vec<&str> = by
+            .iter()
+            .map(|column| relation.columns[*column].name.as_str())
+            .collect();
+        Self {
+            name: arrange::relation_state(relation, &paths),
+            shown: format!("{}({})", relation.name, names.join(", ")),
+            is_shared: true,
+        }
+    }
+}
+
+/// The arrangements of relations that a node reads.
+fn shared_states(node: &Node) -> Vec<ExplainedState> {
+    let found_by = |input: usize| -> Option<&[usize]> {
+        match &node.kind {
+            Kind::Join(plan) => plan.arranges(input).then(|| plan.found_by(input)),
+            Kind::Rescope(plan) => Some(&plan.scope),
+            Kind::Recompute(_) => Some(&[]),
+            _ => None,
+        }
+    };
+    let inputs = node.inputs.iter().enumerate();
+    let states = inputs.filter_map(|(i, input)| {
+        let (relation, columns) = (input.as_source()?, found_by(i)?);
+        Some(ExplainedState::of_relation(relation, columns))
+    });
+    states.collect()
 }
 
 fn explain_join(node: &Node, plan: &JoinPlan) -> (String, &'static str, String) {
@@ -189,11 +288,7 @@ impl fmt::Display for ExplainedNode {
                 0 => String::new(),
                 _ => format!("{}└ ", "  ".repeat(depth - 1)),
             };
-            write!(f, "{indent}{}  {}  {}", node.operator, node.rung, node.cost)?;
-            if !node.note.is_empty() {
-                write!(f, "  {}", node.note)?;
-            }
-            writeln!(f)?;
+            writeln!(f, "{indent}{}", node.line())?;
         }
         Ok(())
     }

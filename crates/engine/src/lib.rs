@@ -13,5 +13,5 @@ mod explain;
 mod operator;
 mod plan;
 
-pub use engine::{Engine, NewView, StepInput, StepOutput};
-pub use explain::{ExplainedNode, Rung};
+pub use engine::{Engine, NewView, StepInput, StepOutput, StepTimes, ViewReport, view_errors_relation};
+pub use explain::{ExplainedNode, ExplainedState, Rung};

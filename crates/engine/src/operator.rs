@@ -7,6 +7,7 @@ pub(crate) mod distinct;
 pub(crate) mod evaluate;
 pub(crate) mod expand;
 pub(crate) mod filter_project;
+pub(crate) mod isolate;
 pub(crate) mod join;
 pub(crate) mod recompute;
 pub(crate) mod rescope;
@@ -34,7 +35,8 @@ pub(crate) trait Operator: Send + Sync {
     fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>>;
 
     /// Builds the state for inputs that are not empty, and hands over the whole output in batches. `inputs[i]` gives the
-    /// whole of input `i` in batches each time it is called. The operator's own state is empty before.
+    /// whole of input `i` in batches and must be called once, as it may fill states below. The operator's own state is
+    /// empty before.
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()>;
 }
 

@@ -4,6 +4,7 @@
 mod aggregates;
 mod clock;
 mod delta_join;
+mod errors;
 mod failures;
 mod joins;
 mod lifecycle;

@@ -9,6 +9,7 @@ mod aggregates;
 mod case;
 mod compare;
 mod expressions;
+mod failing;
 mod orders;
 mod plans;
 mod script;

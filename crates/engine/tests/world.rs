@@ -12,7 +12,7 @@ use viewfeed_change::{
 };
 use viewfeed_engine::{Engine, StepInput, StepOutput};
 use viewfeed_query::{Planner, Purpose};
-use viewfeed_store::{Durability, EpochRecord, Options, Store, Txn, arrange};
+use viewfeed_store::{Durability, EpochRecord, Options, Store, Txn, arrange, view_errors};
 
 pub(crate) struct World {
     store: Option<Store>,
@@ -112,6 +112,7 @@ impl World {
                 search_schema: "public".to_owned(),
                 inputs: plan.inputs,
                 require_incremental: false,
+                on_error: Default::default(),
             }),
             schema_version: 1,
         };
@@ -137,7 +138,7 @@ impl World {
     pub(crate) fn drop_view(&mut self, name: &str) {
         let view = self.relation(name);
         let mut txn = self.begin();
-        self.engine.drop_view(&view, &mut txn).unwrap();
+        self.engine.drop_view(&view, &self.relations, &mut txn).unwrap();
         self.commit(txn);
         Arc::make_mut(&mut self.relations).remove(view.id);
     }
@@ -206,7 +207,7 @@ impl World {
         delta.map(|delta| shown(&delta.batch)).unwrap_or_default()
     }
 
-    /// Fails unless every live view has the rows its query gives. What a query has in comments is not left out here:
+    /// Fails unless every live view has the rows its query gives, if that has an answer: no row is left out. What a query has in comments is not left out here:
     /// `/* ORDER BY a NULLS FIRST */ LIMIT 1` says which row a view keeps when its own query leaves that open.
     pub(crate) fn check(&self) {
         let reader = self.store().reader();
@@ -214,7 +215,8 @@ impl World {
             let Some(definition) = view.as_view() else {
                 continue;
             };
-            if self.engine.failure(view.id).is_some() {
+            let leaves_out = !view_errors::of(&reader, view.id).unwrap().is_empty();
+            if leaves_out || self.engine.failure(view.id).is_some() {
                 continue;
             }
             let plan = self
@@ -255,6 +257,17 @@ impl World {
                 .consolidate()
                 .unwrap(),
         )
+    }
+
+    /// What a view leaves out: `3 FilterProject …: division by zero`.
+    pub(crate) fn errors(&self, view: &str) -> Vec<String> {
+        let reader = self.store().reader();
+        let errors = view_errors::of(&reader, self.relation(view).id).unwrap();
+        let shown = |error: &view_errors::ViewError| {
+            let node = error.node.split(' ').next().unwrap_or_default();
+            format!("{} {node}: {}", error.rows, error.message)
+        };
+        errors.iter().map(shown).collect()
     }
 
     /// Closes the store and opens everything again; gives how views changed by that.

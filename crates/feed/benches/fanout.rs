@@ -105,6 +105,7 @@ fn relation() -> Relation {
             search_schema: "public".to_owned(),
             inputs: Vec::new(),
             require_incremental: false,
+            on_error: Default::default(),
         }),
         schema_version: 1,
     }

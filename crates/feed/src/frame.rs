@@ -19,6 +19,8 @@ pub mod reason {
     pub const RELATION_DROPPED: &str = "RELATION_DROPPED";
     /// BYE: the version that was asked for is reached.
     pub const UP_TO_VERSION: &str = "UP_TO_VERSION";
+    /// BYE: the view is strict and leaves out rows; coming back is refused until it does not.
+    pub const VIEW_ERRORS: &str = "VIEW_ERRORS";
     /// BYE: the server stops.
     pub const DRAIN: &str = "DRAIN";
 }

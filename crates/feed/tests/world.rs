@@ -225,6 +225,7 @@ fn bag() -> Relation {
             search_schema: "public".to_owned(),
             inputs: vec![ITEMS],
             require_incremental: false,
+            on_error: Default::default(),
         }),
         schema_version: 1,
     }

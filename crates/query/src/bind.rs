@@ -30,6 +30,8 @@ pub(crate) enum Rows<'a> {
     Of(&'a Reader),
     /// Batches given for each relation.
     Given(&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>),
+    /// Batches where some are given, else the state a reader shows.
+    Partly(&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>, &'a Reader),
 }
 
 /// `plan` with its relations tied to `rows`.
@@ -66,23 +68,38 @@ pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: &Reader) -> Result<Arc<dy
 fn provider(relation: Arc<Relation>, rows: &Rows<'_>) -> Result<Arc<dyn TableProvider>> {
     let external = |error: viewfeed_change::Error| DataFusionError::External(Box::new(error));
     match rows {
-        Rows::Of(reader) => Ok(Arc::new(BoundRelation {
-            schema: relation.schema(),
-            constraints: constraints(&relation),
-            relation,
-            reader: (*reader).clone(),
-        })),
+        Rows::Of(reader) => Ok(of_reader(relation, reader)),
+        Rows::Partly(tables, reader) => match tables(relation.id) {
+            Some(batches) => given(relation, &batches),
+            None => Ok(of_reader(relation, reader)),
+        },
         Rows::Given(tables) => {
             let batches = tables(relation.id).ok_or_else(|| {
                 let message = format!("no rows were given for relation \"{}\"", relation.name);
                 external(viewfeed_change::Error::internal(message))
             })?;
-            let schema = relation.schema();
-            let conform = |batch: &RecordBatch| row::conform(batch, &schema).map_err(external);
-            let batches = batches.iter().map(conform).collect::<Result<Vec<_>>>()?;
-            Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+            given(relation, &batches)
         }
     }
+}
+
+fn of_reader(relation: Arc<Relation>, reader: &Reader) -> Arc<dyn TableProvider> {
+    Arc::new(BoundRelation {
+        schema: relation.schema(),
+        constraints: constraints(&relation),
+        relation,
+        reader: reader.clone(),
+    })
+}
+
+fn given(relation: Arc<Relation>, batches: &[RecordBatch]) -> Result<Arc<dyn TableProvider>> {
+    let schema = relation.schema();
+    let conform = |batch: &RecordBatch| {
+        let conformed = row::conform(batch, &schema);
+        conformed.map_err(|error| DataFusionError::External(Box::new(error)))
+    };
+    let batches = batches.iter().map(conform).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
 }
 
 /// A relation as of a reader.

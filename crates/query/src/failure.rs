@@ -21,6 +21,12 @@ pub(crate) fn execution(error: DataFusionError) -> Error {
     translate(error, "EVALUATION")
 }
 
+/// The error of computing an expression: `Invalid`/`EVALUATION` if it is the row's fault. Never holds a value of a row, so
+/// that the same row fails with the same message whenever it is computed.
+pub fn evaluation_failure(error: DataFusionError) -> Error {
+    execution(error)
+}
+
 fn translate(error: DataFusionError, reason: &'static str) -> Error {
     match root(&error) {
         DataFusionError::External(external) => match external.downcast_ref::<Error>() {

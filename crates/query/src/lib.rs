@@ -27,6 +27,7 @@ mod set_operations;
 mod table;
 
 pub use column_type::{column_type, is_serial, sql_type};
+pub use failure::evaluation_failure;
 pub use parse::{Parsed, Show, Statement, parse};
 pub use planner::{Planner, Prepared, Purpose};
 pub use table::{RelationTable, relation_of};

@@ -58,6 +58,7 @@ pub(crate) fn relations() -> Arc<Relations> {
         search_schema: "talk".to_owned(),
         inputs: Vec::new(),
         require_incremental: false,
+        on_error: Default::default(),
     });
     relations.put(post).unwrap();
     Arc::new(relations)

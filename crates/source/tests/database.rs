@@ -177,6 +177,7 @@ impl Database {
             search_schema: "public".into(),
             inputs: vec![input.id],
             require_incremental: false,
+            on_error: Default::default(),
         };
         let id = relations.allocate();
         let relation = Relation {

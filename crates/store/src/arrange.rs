@@ -107,6 +107,17 @@ pub fn all(reader: &Reader, relation: &Relation) -> Result<Vec<Arc<dyn Arrangeme
     }
 }
 
+/// The names and keys of every arrangement of `relation` as of `reader`.
+pub fn names(reader: &Reader, relation: &Relation) -> Result<Vec<(String, Vec<ColumnPath>)>> {
+    let prefix = layout::relation_prefix(relation);
+    let states = keys::states(reader, &prefix)?.into_iter();
+    let named = states.map(|(name, _)| {
+        let key = layout::parse_key(&name[prefix.len()..])?;
+        Ok((name, key))
+    });
+    named.collect()
+}
+
 /// The arrangement of `relation` by `key`; made and filled from the primary one if it does not exist yet.
 pub fn ensure(txn: &mut Txn, relation: &Relation, key: &[ColumnPath]) -> Result<Arc<dyn Arrangement>> {
     let (state, is_new) = keys::allocate(txn, &relation_state(relation, key))?;

@@ -40,13 +40,13 @@ pub fn operator_prefix(state: StateId) -> Vec<u8> {
 
 /// The id of the state called `name`, if it has one at the reader's epoch.
 pub fn find(reader: &Reader, name: &str) -> Result<Option<StateId>> {
-    let value = reader.get(&state_name(name))?;
+    let value = reader.get(&named(name))?;
     value.map(|value| state_id(&value)).transpose()
 }
 
 /// The id of the state called `name`, given out now if it had none; true if so.
 pub fn allocate(txn: &mut Txn, name: &str) -> Result<(StateId, bool)> {
-    if let Some(value) = txn.get(&state_name(name))? {
+    if let Some(value) = txn.get(&named(name))? {
         return Ok((state_id(&value)?, false));
     }
     let state = match txn.get(&next_state())? {
@@ -58,15 +58,15 @@ pub fn allocate(txn: &mut Txn, name: &str) -> Result<(StateId, bool)> {
             .hint("copy the tables into a new data folder")
     })?;
     txn.put(next_state(), next.to_be_bytes().to_vec());
-    txn.put(state_name(name), state.0.to_be_bytes().to_vec());
+    txn.put(named(name), state.0.to_be_bytes().to_vec());
     Ok((state, true))
 }
 
 /// Forgets the state called `name`; its entries are removed later in the background. Nothing if there is none.
 pub fn release(txn: &mut Txn, name: &str) -> Result<()> {
-    if let Some(value) = txn.get(&state_name(name))? {
+    if let Some(value) = txn.get(&named(name))? {
         txn.put(garbage(state_id(&value)?), Vec::new());
-        txn.delete(state_name(name));
+        txn.delete(named(name));
     }
     Ok(())
 }
@@ -91,10 +91,35 @@ pub fn advance(txn: &mut Txn, name: &str, count: u64) -> Result<i64> {
     Ok(last.saturating_add(1))
 }
 
+/// How much a state holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Entries: distinct rows of an arrangement, groups or values of an operator.
+    pub entries: u64,
+    /// Bytes of their keys and values, before any compression.
+    pub bytes: u64,
+}
+
+/// How much the state called `name` holds; None if there is none. Reads all of it.
+pub fn size_of(reader: &Reader, name: &str) -> Result<Option<StateSize>> {
+    let Some(state) = find(reader, name)? else {
+        return Ok(None);
+    };
+    let mut size = StateSize::default();
+    for prefix in [arrangement_prefix(state), operator_prefix(state)] {
+        reader.scan(&prefix, &prefix, &mut |key, value| {
+            size.entries += 1;
+            size.bytes += (key.len() + value.len()) as u64;
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(Some(size))
+}
+
 /// Every state whose name starts with `prefix`, in the order of names.
 pub(crate) fn states(reader: &Reader, prefix: &str) -> Result<Vec<(String, StateId)>> {
     let mut found = Vec::new();
-    reader.scan(&state_name(prefix), &[], &mut |key, value| {
+    reader.scan(&named(prefix), &[], &mut |key, value| {
         let name = std::str::from_utf8(&key[1..])
             .map_err(|error| Error::corrupt("the name of a state is not UTF-8").because(error))?;
         found.push((name.to_owned(), state_id(value)?));
@@ -146,7 +171,8 @@ pub(crate) fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N]> {
         .map_err(|_| Error::corrupt("a stored number has the wrong length"))
 }
 
-fn state_name(name: &str) -> Vec<u8> {
+/// Where the id of the state called `name` is.
+pub(crate) fn named(name: &str) -> Vec<u8> {
     tagged(b'i', name.as_bytes())
 }
 

@@ -22,6 +22,7 @@ mod sealed;
 mod store;
 mod txn;
 mod varint;
+pub mod view_errors;
 
 pub use kv::{Kv, MemoryKv, SledKv};
 pub use log::{LogReader, LoggedDelta, LoggedEpoch, LoggedTransaction};

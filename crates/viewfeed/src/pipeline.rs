@@ -21,21 +21,22 @@ mod view;
 pub(crate) use epoch::StatementAnswer;
 pub(crate) use failures::Failures;
 pub(crate) use job::{Committed, Job, Jobs, Shadow, Write, queue};
-pub(crate) use recover::{catalog, incarnation};
+pub(crate) use recover::{catalog, prepare};
 pub(crate) use rehearsal::Rehearsal;
 pub(crate) use statement::only_writes_rows;
 
 use epoch::OpenEpoch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 use viewfeed_catalog::Modules;
-use viewfeed_change::{Clock, Epoch, RelationId, Relations, Result};
-use viewfeed_engine::{Engine, StepInput};
-use viewfeed_feed::{Feed, Published};
+use viewfeed_change::{Clock, Epoch, Relation, RelationId, Relations, Result};
+use viewfeed_engine::{Engine, StepInput, view_errors_relation};
+use viewfeed_feed::{Feed, Published, reason};
 use viewfeed_query::Planner;
 use viewfeed_source::embedded::Embedded;
-use viewfeed_store::Store;
+use viewfeed_store::{EpochRecord, Store, view_errors};
 
 /// Everything the loop calls. Lives on a thread of its own, because a step computes and a commit waits for the disk.
 pub(crate) struct Pipeline {
@@ -68,7 +69,9 @@ impl Pipeline {
         let relations = feed.relations();
         let mut txn = store.begin()?;
         let now = clock.now();
-        let engine = Engine::open(planner.clone(), &relations, now, &mut txn)?;
+        let mut engine = Engine::open(planner.clone(), &relations, now, &mut txn)?;
+        let started = Instant::now();
+        engine.measure_with(move || started.elapsed());
         let mut pipeline = Self {
             store,
             engine,
@@ -162,10 +165,12 @@ impl Pipeline {
     }
 
     fn commit_changes(&mut self, mut epoch: OpenEpoch) -> Result<Committed> {
+        epoch.view_deltas.extend(self.engine.take_error_deltas());
         recover::store_relations(&mut epoch.txn, &self.relations, &epoch.relations)?;
         let record = epoch.record()?;
         let version = self.store.commit(epoch.txn, &record)?;
         self.relations = epoch.relations;
+        self.end_feeds_of_strict_views(&record);
         let changes = record
             .transactions
             .iter()
@@ -184,6 +189,20 @@ impl Pipeline {
             version,
             commit_time: record.commit_time,
         })
+    }
+
+    /// Ends the feeds of strict views that leave out rows since this epoch, before they are told of it.
+    fn end_feeds_of_strict_views(&self, record: &EpochRecord) {
+        let errors = view_errors_relation().id;
+        if record.deltas.iter().all(|delta| delta.relation != errors) {
+            return;
+        }
+        let reader = self.store.reader();
+        let is_refused = |relation: &Relation| view_errors::refuse(&reader, relation).is_err();
+        let refused = self.relations.iter().filter(|relation| is_refused(relation));
+        let refused: BTreeSet<RelationId> = refused.map(|relation| relation.id).collect();
+        self.feed
+            .close(reason::VIEW_ERRORS, |relation| refused.contains(&relation.id));
     }
 
     /// Says whether time must be told.

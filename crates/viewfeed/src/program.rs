@@ -148,6 +148,7 @@ fn sessions(opened: &Opened) -> Result<Sessions> {
         jobs: opened.jobs.clone(),
         clock: opened.clock.clone(),
         modules: opened.modules.subscribe(),
+        failures: opened.failures.clone(),
     })
 }
 
@@ -175,7 +176,7 @@ async fn open_store(config: &Config) -> Result<Store> {
 }
 
 fn open_feed(store: &Store, clock: &dyn Clock) -> Result<Feed> {
-    let incarnation = pipeline::incarnation(store, clock.now())?;
+    let incarnation = pipeline::prepare(store, clock.now())?;
     let relations = Arc::new(pipeline::catalog(&store.reader())?);
     Ok(Feed::new(
         store.clone(),

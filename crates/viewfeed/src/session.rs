@@ -4,10 +4,13 @@
 //! transaction that is left open at the end of a script runs on a *shadow* of the state it began with, and its COMMIT is
 //! refused if anybody changed a relation it touched meanwhile.
 
+mod explain;
 mod interactive;
+mod read;
 mod show;
+mod system;
 
-use crate::pipeline::{Committed, Job, StatementAnswer};
+use crate::pipeline::{Committed, Failures, Job, StatementAnswer};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
@@ -18,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use viewfeed_catalog::Modules;
 use viewfeed_change::{Clock, Column, Epoch, Error, ErrorKind, RelationName, Result};
+use viewfeed_engine::ViewReport;
 use viewfeed_feed::Feed;
 use viewfeed_query::{Parsed, Planner, Purpose, Statement, parse};
 use viewfeed_server::{Executed, Selected, SessionRequest};
@@ -39,6 +43,7 @@ pub(crate) struct Sessions {
     pub(crate) jobs: mpsc::Sender<Job>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) modules: watch::Receiver<Arc<Modules>>,
+    pub(crate) failures: Failures,
 }
 
 /// One client's session.
@@ -111,6 +116,14 @@ impl Sessions {
         .await
     }
 
+    /// What the loop knows about every view.
+    async fn reports(&self) -> Result<Vec<ViewReport>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.jobs.send(Job::Report { reply }).await;
+        sent.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
     /// Asks the loop, and waits until it is done and durable.
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
         let (reply, answer) = oneshot::channel();
@@ -156,44 +169,20 @@ impl Session {
     async fn statement(&mut self, parsed: Parsed, schema: &str) -> Result<()> {
         match &parsed.statement {
             Statement::Sql(statement) => match statement.as_ref() {
-                ast::Statement::Query(query) => self.read(query.clone(), schema).await,
+                ast::Statement::Query(query) => self.read(query.clone(), &parsed.text, schema).await,
                 ast::Statement::Explain { statement, .. } => self.explain(statement, schema).await,
                 _ => self.transaction(vec![parsed], schema).await,
             },
             Statement::ExplainView { name, verbose } => self.explain_view(name, *verbose, schema).await,
             Statement::Show(show) => {
                 let modules = self.shared.modules.borrow().clone();
-                let (schema, rows) = show::rows(show, &self.shared.feed.relations(), &modules, schema)?;
-                let version = self.shared.feed.epoch();
+                let (reader, relations) = (self.shared.store.reader(), self.shared.feed.relations());
+                let state = (&reader, &self.shared.failures);
+                let (schema, rows) = show::rows(show, &relations, &modules, schema, state)?;
+                let version = reader.epoch();
                 self.rows("SHOW", schema, vec![rows], version).await
             }
         }
-    }
-
-    async fn read(&mut self, query: Box<ast::Query>, search_schema: &str) -> Result<()> {
-        let (shared, search_schema) = (self.shared.clone(), search_schema.to_owned());
-        let (schema, rows, version) = blocking(move || {
-            let (reader, relations) = (shared.store.reader(), shared.feed.relations());
-            let plan = shared
-                .planner
-                .plan(&query, &relations, &search_schema, Purpose::Batch)?;
-            let mut rows = Vec::new();
-            let mut bytes = 0;
-            shared
-                .planner
-                .execute_each(&plan, &reader, shared.clock.now(), &mut |batch| {
-                    bytes += batch.get_array_memory_size();
-                    rows.push(batch);
-                    if bytes <= RESULT_BYTES_MAX {
-                        Ok(())
-                    } else {
-                        Err(too_large())
-                    }
-                })?;
-            Ok((Arc::new(plan.schema().as_arrow().clone()), rows, reader.epoch()))
-        })
-        .await?;
-        self.rows("SELECT", schema, rows, version).await
     }
 
     /// Statements that run in the loop as one transaction.
@@ -232,44 +221,6 @@ impl Session {
                 self.command(command, committed.version, 0, notices).await
             }
         }
-    }
-
-    async fn explain(&mut self, statement: &ast::Statement, schema: &str) -> Result<()> {
-        let ast::Statement::Query(query) = statement else {
-            return Err(Error::invalid("EXPLAIN", "only SELECT can be explained")
-                .hint("EXPLAIN SELECT …, or EXPLAIN VIEW name for a materialized view"));
-        };
-        let plan = self
-            .shared
-            .planner
-            .plan(query, &self.shared.feed.relations(), schema, Purpose::Batch)?;
-        self.text("EXPLAIN", "plan", &plan.display_indent().to_string())
-            .await
-    }
-
-    async fn explain_view(&mut self, name: &str, verbose: bool, schema: &str) -> Result<()> {
-        let relations = self.shared.feed.relations();
-        let relation = relations.resolve(name, schema)?.clone();
-        let (reply, answer) = oneshot::channel();
-        self.shared
-            .jobs
-            .send(Job::Explain {
-                view: relation.id,
-                reply,
-            })
-            .await
-            .map_err(|_| stopping())?;
-        let Some(explained) = answer.await.map_err(|_| stopping())? else {
-            return Err(
-                Error::invalid("NOT_A_VIEW", format!("\"{}\" is a table", relation.name))
-                    .hint("SHOW VIEWS lists the views"),
-            );
-        };
-        let mut text = format!("view {}\n{explained}", relation.name);
-        if let (true, Some(view)) = (verbose, relation.as_view()) {
-            text += &format!("\nkey: {:?}\nsql: {}", relation.key, view.sql);
-        }
-        self.text("EXPLAIN", "view", &text).await
     }
 
     async fn text(&mut self, command: &str, column: &str, text: &str) -> Result<()> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 use viewfeed_catalog::{ModuleState, Modules, row_type};
-use viewfeed_change::{Relation, RelationKind, Timestamp};
+use viewfeed_change::{Relation, RelationKind, RelationName, Timestamp};
 use viewfeed_feed::Feed;
 use viewfeed_query::sql_type;
 use viewfeed_store::Store;
+use viewfeed_store::view_errors::{self, ViewError};
 use viewfeed_wire::v1;
 
 /// Where the figures come from.
@@ -42,6 +43,7 @@ impl StatusSource {
                 .collect(),
             relations: relations
                 .iter()
+                .filter(|relation| relation.name.schema != RelationName::SYSTEM)
                 .map(|relation| self.relation_status(relation))
                 .collect(),
             subscribers: self.feed.subscribers() as u64,
@@ -49,7 +51,7 @@ impl StatusSource {
     }
 
     fn relation_status(&self, relation: &Relation) -> v1::RelationStatus {
-        let failure = self.failures.of(relation.id);
+        let (state, detail) = self.state(relation);
         v1::RelationStatus {
             name: relation.name.to_string(),
             kind: match relation.kind {
@@ -57,14 +59,29 @@ impl StatusSource {
                 RelationKind::View(_) => "view".to_owned(),
             },
             row_type: Some(row_type(&relation.columns, &relation.key, sql_type)),
-            state: if failure.is_some() {
-                "failed".to_owned()
-            } else {
-                "live".to_owned()
-            },
-            detail: failure.unwrap_or_default(),
+            state: state.to_owned(),
+            detail,
         }
     }
+
+    /// Whether a relation can be taken for true, and if not, why.
+    fn state(&self, relation: &Relation) -> (&'static str, String) {
+        if let Some(failure) = self.failures.of(relation.id) {
+            return ("failed", failure);
+        }
+        match view_errors::of(&self.store.reader(), relation.id) {
+            Ok(errors) if errors.is_empty() => ("live", String::new()),
+            Ok(errors) => ("errors", summary(&errors)),
+            Err(error) => ("failed", error.to_string()),
+        }
+    }
+}
+
+/// What is left out, in one line.
+fn summary(errors: &[ViewError]) -> String {
+    let rows: i64 = errors.iter().map(|error| error.rows).sum();
+    let first = errors.first().map_or("", |error| &error.message);
+    format!("{rows} rows left out, for example: {first}; see viewfeed.view_errors")
 }
 
 fn module_status(name: &str, state: &ModuleState) -> v1::ModuleStatus {

@@ -1,14 +1,15 @@
 //! Filling a view from the present content of what it reads: when it is created, and when its state is of no use.
 
 use super::record::Record;
-use super::{Engine, LiveView, definition};
+use super::timing::RecentSteps;
+use super::{Engine, LiveView, definition, errors};
 use crate::ExplainedNode;
 use crate::dataflow::{Dataflow, content};
 use crate::plan::{Node, PlannedView, replan_view};
 use std::sync::Arc;
 use viewfeed_change::row::conform;
 use viewfeed_change::{Batch, Delta, Relation, RelationId, Relations, Result};
-use viewfeed_store::{Txn, arrange};
+use viewfeed_store::{Txn, arrange, view_errors};
 
 impl Engine {
     /// The plan of a view whose columns are given.
@@ -31,11 +32,13 @@ impl Engine {
         let record = Record::of(view.id, &planned.node);
         record.release(txn)?;
         record.write(view.id, txn)?;
+        view_errors::release(txn, view.id)?;
         arrange::ensure(txn, view, &view.key_paths())?;
         let dataflow = Dataflow::build(&self.planner, view.id, &planned.node, txn)?;
         txn.seal();
         let batch = self.difference(view, &dataflow, txn)?;
         stage_all(view, &batch, txn)?;
+        self.error_deltas.extend(errors::publish(view, relations, txn)?);
         txn.seal();
         self.views
             .insert(view.id, LiveView::new(view, dataflow, &planned.node, relations));
@@ -73,7 +76,8 @@ impl LiveView {
             relation: relation.clone(),
             input_versions: dataflow.inputs().iter().filter_map(version).collect(),
             dataflow,
-            explained: ExplainedNode::of(node),
+            explained: Arc::new(ExplainedNode::of_view(relation.id, node)),
+            recent: RecentSteps::default(),
         }
     }
 }

@@ -1,12 +1,21 @@
 //! One step of every view that a change concerns, in an order in which a view comes after the views it reads.
 
 use super::fill::{conformed, stage_all};
-use super::{Engine, LiveView, StepOutput, record};
+use super::timing::SMALL_ROWS_MAX;
+use super::{Engine, LiveView, StepOutput, errors, record};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use viewfeed_change::{Batch, Delta, Error, ErrorKind, RelationId, Relations, Result, Timestamp};
-use viewfeed_store::Txn;
+use viewfeed_store::{Txn, view_errors};
+
+/// What a step did to a view.
+struct Stepped {
+    /// How its content changed.
+    change: Option<Batch>,
+    /// How `viewfeed.view_errors` changed.
+    errors: Option<Delta>,
+}
 
 impl Engine {
     pub(super) fn step_all(&mut self, deltas: &[Delta], relations: &Relations, txn: &mut Txn) -> StepOutput {
@@ -25,9 +34,12 @@ impl Engine {
             if self.failed.contains_key(&id) {
                 continue;
             }
-            match self.step_one(&self.views[&id], &changes, relations, txn) {
-                Ok(None) => {}
-                Ok(Some(batch)) => {
+            match self.measured(id, &changes, relations, txn) {
+                Ok(stepped) => {
+                    self.error_deltas.extend(stepped.errors);
+                    let Some(batch) = stepped.change else {
+                        continue;
+                    };
                     due.extend(self.schedule.readers.get(&id).into_iter().flatten());
                     changes.insert(id, batch.clone());
                     output.deltas.push(Delta { relation: id, batch });
@@ -38,6 +50,33 @@ impl Engine {
         output
     }
 
+    /// Steps one view and notes what it cost.
+    fn measured(
+        &mut self,
+        id: RelationId,
+        changes: &BTreeMap<RelationId, Batch>,
+        relations: &Relations,
+        txn: &mut Txn,
+    ) -> Result<Stepped> {
+        let Some(stopwatch) = self.stopwatch.clone() else {
+            return self.step_one(&self.views[&id], changes, relations, txn);
+        };
+        let started = stopwatch();
+        let stepped = self.step_one(&self.views[&id], changes, relations, txn);
+        let time = stopwatch().saturating_sub(started);
+        if let Some(view) = self.views.get_mut(&id) {
+            let inputs = view.dataflow.inputs().iter();
+            let rows: usize = inputs
+                .filter_map(|input| changes.get(input))
+                .map(Batch::len)
+                .sum();
+            if rows <= SMALL_ROWS_MAX {
+                view.recent.note(time);
+            }
+        }
+        stepped
+    }
+
     /// Steps one view: all of it or, on failure, nothing.
     fn step_one(
         &self,
@@ -45,9 +84,16 @@ impl Engine {
         changes: &BTreeMap<RelationId, Batch>,
         relations: &Relations,
         txn: &mut Txn,
-    ) -> Result<Option<Batch>> {
+    ) -> Result<Stepped> {
         let savepoint = txn.savepoint();
-        let stepped = guarded(|| view.step(changes, relations, self.now, txn));
+        let stepped = guarded(|| {
+            let change = view.step(changes, relations, self.now, txn)?;
+            let errors = match view_errors::had_any(txn, view.relation.id)? {
+                true => errors::publish(&view.relation, relations, txn)?,
+                false => None,
+            };
+            Ok(Stepped { change, errors })
+        });
         if stepped.is_err() {
             txn.rollback(savepoint)?;
         }

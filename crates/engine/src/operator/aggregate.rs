@@ -34,6 +34,7 @@ pub(crate) use function::{AggregateCall, AggregateFunction, Argument, OrderKey, 
 pub(super) use ordered::{bytes_of, count_of};
 
 use super::evaluate::evaluate;
+use super::isolate::{ErrorLog, LeftOut};
 use super::{Collect, Emit, Operator, collected};
 use accumulator::Accumulator;
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
@@ -82,6 +83,7 @@ pub(crate) struct Aggregate {
     always: BTreeSet<Vec<u8>>,
     output_schema: SchemaRef,
     prefix: Vec<u8>,
+    errors: ErrorLog,
 }
 
 /// What a step means for one call.
@@ -94,7 +96,7 @@ enum Change<'a> {
 
 impl Aggregate {
     /// Keeps its state under `state`. Fails on a call that [`supports`] denies.
-    pub(crate) fn new(spec: AggregateSpec, state: StateId) -> Result<Self> {
+    pub(crate) fn new(spec: AggregateSpec, state: StateId, errors: ErrorLog) -> Result<Self> {
         let fields = spec.output_schema.fields();
         if fields.len() != spec.group.len() + spec.calls.len() {
             return Err(Error::internal(
@@ -112,12 +114,16 @@ impl Aggregate {
             calls: spec.calls.into_iter().map(Call::new).collect::<Result<_>>()?,
             output_schema: spec.output_schema,
             prefix: keys::operator_prefix(state),
+            errors,
         })
     }
 
-    /// Adds a batch to what changed per group.
-    fn gather(&self, batch: &Batch, delta: &mut Delta) -> Result<()> {
-        delta.add(batch, &self.groups_of(batch.rows())?, &self.calls)
+    /// Adds a batch to what changed per group, without the rows that have no group or no argument because computing it
+    /// failed.
+    fn gather(&self, batch: &Batch, delta: &mut Delta, left_out: &mut LeftOut) -> Result<()> {
+        left_out.isolate(batch, &mut |rows| {
+            delta.add(rows, &self.groups_of(rows.rows())?, &self.calls)
+        })
     }
 
     /// The encoded group of every row. 0.0 and −0.0 are one group, as in DataFusion; so are NULLs.
@@ -263,21 +269,25 @@ impl Aggregate {
 
 impl Operator for Aggregate {
     fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>> {
-        let mut delta = Delta::new(&self.calls);
+        let (mut delta, mut left_out) = (Delta::new(&self.calls), LeftOut::default());
         for batch in inputs.iter().flatten() {
-            self.gather(batch, &mut delta)?;
+            self.gather(batch, &mut delta, &mut left_out)?;
         }
+        self.errors.stage(&left_out, txn)?;
         collected(&self.output_schema, |emit| self.apply(&delta, false, txn, emit))
     }
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
-        let mut delta = Delta::new(&self.calls);
+        let (mut delta, mut left_out) = (Delta::new(&self.calls), LeftOut::default());
         for group in &self.always {
             delta.groups.add(group, 0);
         }
         for input in inputs {
-            input(txn, &mut |_, batch| self.gather(&batch, &mut delta))?;
+            input(txn, &mut |_, batch| {
+                self.gather(&batch, &mut delta, &mut left_out)
+            })?;
         }
+        self.errors.stage(&left_out, txn)?;
         self.apply(&delta, true, txn, output)
     }
 }

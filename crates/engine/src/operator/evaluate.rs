@@ -5,6 +5,7 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
 use viewfeed_change::{Error, Result};
+use viewfeed_query::evaluation_failure;
 
 /// The value of `expression` for every row.
 pub(crate) fn evaluate(expression: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
@@ -14,8 +15,11 @@ pub(crate) fn evaluate(expression: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -
         .map_err(failed)
 }
 
+/// Without values of rows, and with advice.
 fn failed(error: DataFusionError) -> Error {
-    Error::invalid("EVALUATION", "computing a value of a view failed")
-        .hint("guard the expression, for example with NULLIF, CASE or TRY_CAST")
-        .because(error)
+    let failure = evaluation_failure(error);
+    match failure.advice() {
+        Some(_) => failure,
+        None => failure.hint("guard the expression, for example with NULLIF, CASE or TRY_CAST"),
+    }
 }

@@ -1,6 +1,8 @@
-//! Filters, projections and casts in one pass over a batch. No state, O(Δ): weights are carried along.
+//! Filters, projections and casts in one pass over a batch. No state, O(Δ): weights are carried along. Rows on which one
+//! of them fails are left out.
 
 use super::evaluate::evaluate;
+use super::isolate::{ErrorLog, LeftOut};
 use super::{Collect, Emit, Operator};
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
@@ -9,8 +11,12 @@ use datafusion::physical_expr::PhysicalExpr;
 use std::fmt;
 use std::sync::Arc;
 use viewfeed_change::row::conform;
-use viewfeed_change::{Batch, Error, Result};
+use viewfeed_change::{Batch, Error, ErrorKind, Result};
 use viewfeed_store::Txn;
+
+/// The most bytes that the pieces of a batch may have together which was too large in one: a function that makes long
+/// texts refuses a batch, but not its rows one by one.
+const PIECES_BYTES_MAX: usize = 1 << 30;
 
 /// One thing done to every batch.
 #[derive(Clone, Debug)]
@@ -54,12 +60,37 @@ impl fmt::Display for Stage {
 pub(crate) struct FilterProject {
     stages: Vec<Stage>,
     output: SchemaRef,
+    errors: ErrorLog,
 }
 
 impl FilterProject {
     /// `output` has the plain types of what the last stage gives.
-    pub(crate) fn new(stages: Vec<Stage>, output: SchemaRef) -> Self {
-        Self { stages, output }
+    pub(crate) fn new(stages: Vec<Stage>, output: SchemaRef, errors: ErrorLog) -> Self {
+        Self {
+            stages,
+            output,
+            errors,
+        }
+    }
+
+    /// What comes of the rows that do not fail; counts the others.
+    fn isolated(&self, batch: &Batch, txn: &mut Txn) -> Result<Option<Batch>> {
+        let (mut left_out, mut pieces, mut bytes) = (LeftOut::default(), Vec::new(), 0);
+        left_out.isolate(batch, &mut |rows| {
+            if let Some(piece) = self.apply(rows)? {
+                bytes += piece.rows().get_array_memory_size();
+                pieces.push(piece);
+            }
+            match bytes > PIECES_BYTES_MAX && rows.len() < batch.len() {
+                true => Err(too_large()),
+                false => Ok(()),
+            }
+        })?;
+        self.errors.stage(&left_out, txn)?;
+        match pieces.len() {
+            0 | 1 => Ok(pieces.pop()),
+            _ => Batch::concat(&self.output, &pieces).map(Some),
+        }
     }
 
     fn apply(&self, batch: &Batch) -> Result<Option<Batch>> {
@@ -83,9 +114,9 @@ impl FilterProject {
 }
 
 impl Operator for FilterProject {
-    fn step(&self, inputs: &[Option<&Batch>], _txn: &mut Txn) -> Result<Option<Batch>> {
+    fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>> {
         match inputs {
-            [Some(batch)] => self.apply(batch),
+            [Some(batch)] => self.isolated(batch, txn),
             _ => Ok(None),
         }
     }
@@ -94,7 +125,7 @@ impl Operator for FilterProject {
         let [input] = inputs else {
             return Err(Error::internal("a filter has one input"));
         };
-        input(txn, &mut |txn, batch| match self.apply(&batch)? {
+        input(txn, &mut |txn, batch| match self.isolated(&batch, txn)? {
             Some(batch) => output(txn, batch),
             None => Ok(()),
         })
@@ -108,6 +139,15 @@ pub(crate) fn shaped(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBat
     }
     let stand_in = new_null_array(schema.field(0).data_type(), rows.num_rows());
     Ok(RecordBatch::try_new(schema.clone(), vec![stand_in])?)
+}
+
+fn too_large() -> Error {
+    let message = format!(
+        "the rows of one change become more than {} MiB",
+        PIECES_BYTES_MAX >> 20
+    );
+    Error::new(ErrorKind::Exhausted, "BATCH_TOO_LARGE", message)
+        .hint("make shorter texts, or change fewer rows at once")
 }
 
 fn keep_true(

@@ -1,7 +1,7 @@
 //! Joins of two collections, of every form. Pairs: ΔA⋈B + A⋈ΔB + ΔA⋈ΔB, where A and B are the collections before the
 //! step. The rows of a side that come out by whether they have a partner (outer, semi, anti, mark) follow from counts,
 //! see `partners`. A side that is a relation is read from the relation's own arrangement, which others keep; any other
-//! side is kept here, or only counted, if that is all that is asked.
+//! side is kept here, or only counted, if that is all that is asked. A pair on which the condition fails is no pair.
 //!
 //! Three and more collections are joined by `delta`. `side` finds rows by key, `band` by an inequality, `pairs` makes pairs and holds the condition besides the key, `form`
 //! shapes what comes out.
@@ -21,6 +21,7 @@ pub(crate) use pairs::Residual;
 pub(crate) use partners::Partners;
 pub(crate) use side::Side;
 
+use super::isolate::{ErrorLog, LeftOut};
 use super::{CHUNK_ROWS, Collect, Emit, Operator};
 use arrow::datatypes::SchemaRef;
 use form::Shown;
@@ -45,6 +46,7 @@ pub(crate) struct Join {
     pub(crate) partners: [Option<Partners>; 2],
     /// The columns that come out.
     pub(crate) output: SchemaRef,
+    pub(crate) errors: ErrorLog,
 }
 
 /// What a step makes.
@@ -52,6 +54,7 @@ pub(crate) struct Join {
 struct Made {
     batches: Vec<Batch>,
     changes: [Changes; 2],
+    left_out: LeftOut,
 }
 
 impl Join {
@@ -104,7 +107,7 @@ impl Join {
         if let Some(residual) = &self.residual
             && !pairs.is_empty()
         {
-            pairs = pairs.filter(residual)?;
+            pairs = pairs.filter(residual, &mut made.left_out)?;
         }
         if pairs.is_empty() {
             return Ok(());
@@ -164,6 +167,7 @@ impl Join {
         if side == 0 && self.makes_pairs() {
             self.with_arranged(side, &probe, &txn.before(), &mut made)?;
         }
+        self.errors.stage(&made.left_out, txn)?;
         for (partners, changes) in self.partners.iter().zip(&made.changes) {
             if let Some(partners) = partners {
                 partners.apply(changes, txn)?;
@@ -223,7 +227,12 @@ impl Operator for Join {
         if self.makes_pairs() {
             self.step_pairs(&probes, txn, &mut made)?;
         }
-        let Made { mut batches, changes } = made;
+        let Made {
+            mut batches,
+            changes,
+            left_out,
+        } = made;
+        self.errors.stage(&left_out, txn)?;
         for ((side, partners), changes) in self.partners.iter().enumerate().zip(changes) {
             if let Some(partners) = partners {
                 let others = partners.step_others(&self.sides[1 - side], inputs[1 - side], txn)?;

@@ -3,19 +3,21 @@
 //! scopes a change touches, all of them at once, and the difference to what is stored of them is handed on.
 //!
 //! Cost: the rows of the touched scopes, of input and output. The input is arranged by the scope, which shares a
-//! relation's own arrangement if it is one; the output is kept here.
+//! relation's own arrangement if it is one; the output is kept here. A scope that cannot be computed has no output; which
+//! ones these are is found by halving.
 
+use super::isolate::{ErrorLog, is_of_a_row, search};
 use super::recompute::{RecomputeInput, execute, repeated};
 use super::{CHUNK_ROWS, Collect, Emit, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, kernels::numeric::neg};
+use arrow::compute::{concat_batches, filter_record_batch, kernels::numeric::neg};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use viewfeed_change::row::{RowCodec, Rows};
-use viewfeed_change::{Batch, ColumnPath, Result, Timestamp};
+use viewfeed_change::{Batch, ColumnPath, Error, Result, Timestamp};
 use viewfeed_query::Planner;
 use viewfeed_store::Txn;
 use viewfeed_store::arrange::Arrangement;
@@ -35,6 +37,13 @@ pub(crate) struct Rescope {
     /// The last result, by the same columns.
     output: Arc<dyn Arrangement>,
     schema: SchemaRef,
+    errors: ErrorLog,
+}
+
+/// What came of scopes: rows, and the scopes that failed.
+struct Computed {
+    rows: Batch,
+    failed: Vec<(Vec<u8>, Error)>,
 }
 
 /// Input rows on their way to be executed: whole scopes, and those of the last scope seen, which may go on.
@@ -55,6 +64,7 @@ impl Rescope {
         scope: Vec<usize>,
         output: Arc<dyn Arrangement>,
         schema: SchemaRef,
+        errors: ErrorLog,
     ) -> Result<Self> {
         let paths: Vec<ColumnPath> = scope.iter().copied().map(ColumnPath::from).collect();
         Ok(Self {
@@ -65,6 +75,7 @@ impl Rescope {
             scope,
             output,
             schema,
+            errors,
         })
     }
 
@@ -86,6 +97,42 @@ impl Rescope {
         Ok(scopes)
     }
 
+    /// Executes the plan over `rows`, which are whole scopes in order: over all of them at once, or, if that fails, over
+    /// those that do not fail alone. Scopes with a float are not told apart, since there are two zeros.
+    fn compute(&self, rows: Vec<RecordBatch>) -> Result<Computed> {
+        match self.execute(rows.clone()) {
+            Err(error) if is_of_a_row(&error) && !self.has_floats() => {
+                self.compute_apart(&concat_batches(&self.input.schema, &rows)?)
+            }
+            computed => Ok(Computed {
+                rows: computed?,
+                failed: Vec::new(),
+            }),
+        }
+    }
+
+    fn compute_apart(&self, rows: &RecordBatch) -> Result<Computed> {
+        let scopes = self.codec.encode(rows)?;
+        let is_first = |row: &usize| *row == 0 || scopes.row(*row) != scopes.row(*row - 1);
+        let mut starts: Vec<usize> = (0..rows.num_rows()).filter(is_first).collect();
+        let count = starts.len();
+        starts.push(rows.num_rows());
+        let (mut parts, mut failed) = (Vec::new(), Vec::new());
+        let mut attempt = |places: Range<usize>| {
+            let (start, end) = (starts[places.start], starts[places.end]);
+            parts.push(self.execute(vec![rows.slice(start, end - start)])?);
+            Ok(())
+        };
+        let mut fail = |place: usize, error: &Error| {
+            failed.push((scopes.row(starts[place]).to_vec(), error.clone()));
+        };
+        search(0..count, &mut attempt, &mut fail)?;
+        Ok(Computed {
+            rows: Batch::concat(&self.schema, &parts)?,
+            failed,
+        })
+    }
+
     fn execute(&self, rows: Vec<RecordBatch>) -> Result<Batch> {
         if rows.iter().all(|rows| rows.num_rows() == 0) {
             return Ok(Batch::empty(self.schema.clone()));
@@ -102,7 +149,12 @@ impl Rescope {
 
     /// Executes the plan over `rows`, which are whole scopes, stores the result and hands it over.
     fn fill(&self, rows: Vec<RecordBatch>, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
-        let result = self.execute(rows)?.consolidate()?;
+        let Computed { rows, failed } = self.compute(rows)?;
+        let failed = failed
+            .iter()
+            .map(|(scope, error)| (scope.as_slice(), Some(error)));
+        self.errors.stage_parts(failed, txn)?;
+        let result = rows.consolidate()?;
         for start in (0..result.len()).step_by(CHUNK_ROWS) {
             let places: Vec<u32> = (start as u32..(start + CHUNK_ROWS).min(result.len()) as u32).collect();
             let chunk = result.take(&places)?;
@@ -114,11 +166,15 @@ impl Rescope {
 
     /// How many rows are executed at once: scopes with a float may lie apart, since there are two zeros.
     fn fill_rows(&self) -> usize {
-        let fields = self.codec.schema().fields();
-        match fields.iter().any(|field| field.data_type().is_floating()) {
+        match self.has_floats() {
             true => usize::MAX,
             false => FILL_ROWS,
         }
+    }
+
+    fn has_floats(&self) -> bool {
+        let mut fields = self.codec.schema().fields().iter();
+        fields.any(|field| field.data_type().is_floating())
     }
 }
 
@@ -162,8 +218,13 @@ impl Operator for Rescope {
         let scopes = self.scopes_of(change.rows())?;
         let rows = self.input.arrangement.lookup(&txn.now(), &scopes)?.batch;
         let old = self.output.lookup(&txn.before(), &scopes)?.batch;
-        let new = self.execute(vec![repeated(rows)?])?;
-        let change = Batch::concat(&self.schema, &[new, old.negate()])?.consolidate()?;
+        let new = self.compute(vec![repeated(rows)?])?;
+        let failure = |scope: &[u8]| new.failed.iter().find(|(failed, _)| failed == scope);
+        let failures = scopes
+            .iter()
+            .map(|scope| (scope, failure(scope).map(|(_, error)| error)));
+        self.errors.stage_parts(failures, txn)?;
+        let change = Batch::concat(&self.schema, &[new.rows, old.negate()])?.consolidate()?;
         self.output.stage(txn, &change)?;
         Ok((!change.is_empty()).then_some(change))
     }

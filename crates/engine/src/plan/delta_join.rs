@@ -15,6 +15,9 @@ pub(crate) struct DeltaJoinPlan {
     pub(crate) keys: Vec<Vec<Vec<usize>>>,
     /// The lookups that follow a change of each input.
     pub(crate) paths: Vec<Vec<HopPlan>>,
+    /// What must be true of a whole row besides. Never asked before: a row on which a condition fails is counted as
+    /// left out, which must come out the same on every path.
+    pub(crate) conditions: Vec<Residual>,
     /// How it is written.
     pub(crate) text: String,
 }
@@ -28,8 +31,6 @@ pub(crate) struct HopPlan {
     pub(crate) key: usize,
     /// The columns that must equal the key.
     pub(crate) from: Vec<usize>,
-    /// What must be true besides, as soon as these columns are there.
-    pub(crate) conditions: Vec<Residual>,
 }
 
 /// `node` with its joins put together where that pays.
@@ -155,6 +156,7 @@ impl Flat {
             columns: self.columns,
             keys,
             paths: planned,
+            conditions: self.conditions,
             text: format!("DeltaJoin {}", self.texts.join(" ")),
         };
         Some(Node {
@@ -182,28 +184,14 @@ impl Paths<'_> {
     /// The lookups that follow a change of input `start`.
     fn from(&mut self, start: usize) -> Vec<HopPlan> {
         let (mut reached, mut path) = (BTreeSet::from([start]), Vec::new());
-        let mut applied = vec![false; self.flat.conditions.len()];
         while let Some((input, key, from)) = self.next(&reached) {
             reached.insert(input);
-            let mut conditions = Vec::new();
-            for (condition, applied) in self.flat.conditions.iter().zip(&mut applied) {
-                let is_there = |column: &usize| reached.contains(&self.input_of(*column));
-                if !*applied && condition.columns.iter().all(is_there) {
-                    *applied = true;
-                    conditions.push(condition.clone());
-                }
-            }
             let known = self.keys[input].iter().position(|known| *known == key);
             let key = known.unwrap_or_else(|| {
                 self.keys[input].push(key);
                 self.keys[input].len() - 1
             });
-            path.push(HopPlan {
-                input,
-                key,
-                from,
-                conditions,
-            });
+            path.push(HopPlan { input, key, from });
         }
         path
     }

@@ -63,6 +63,7 @@ impl<'a> Plans<'a> {
             let query = match self.rng.random_range(0..100) {
                 0..5 => self.limited_by_encoding(),
                 5..10 => self.limited_by_some(1),
+                10..18 => self.failing(),
                 _ => self.query(2),
             };
             self.relations.push((format!("v{i}"), query.columns));

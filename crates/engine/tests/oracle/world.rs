@@ -183,6 +183,7 @@ impl World {
                 search_schema: RelationName::PUBLIC.to_owned(),
                 inputs: plan.inputs,
                 require_incremental: false,
+                on_error: Default::default(),
             }),
             schema_version: 1,
         };

@@ -99,6 +99,7 @@ impl World {
                 search_schema: public.to_owned(),
                 inputs: plan.inputs,
                 require_incremental: false,
+                on_error: Default::default(),
             }),
             schema_version: 1,
         };

@@ -1,4 +1,5 @@
-//! The physical scan of a relation: rows of an arrangement, in batches, each row as often as its weight says.
+//! The physical scan of a relation: rows of an arrangement, in batches, each row as often as its weight says. A strict view
+//! that leaves out rows is refused here, where all readers pass.
 //!
 //! The store pushes rows, DataFusion pulls them. Results of one batch (most lookups and all small relations) are read
 //! where they are asked for; longer ones by a thread that waits when it is [`BATCHES_AHEAD_MAX`] batches ahead and stops
@@ -25,7 +26,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_change::{Batch, Error, Relation};
-use viewfeed_store::Reader;
+use viewfeed_store::{Reader, view_errors};
 
 /// Batches read but not yet asked for, at most.
 const BATCHES_AHEAD_MAX: usize = 2;
@@ -314,6 +315,8 @@ impl ExecutionPlan for RelationScan {
     }
 
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (relation, reader) = (&self.reading.relation, &self.reading.reader);
+        view_errors::refuse(reader, relation).map_err(external)?;
         let rows_read = MetricBuilder::new(&self.metrics).counter("rows_read", partition);
         match self.reading.run_short().map_err(external)? {
             Some(batches) => {

@@ -23,7 +23,7 @@ impl Planner {
     /// Runs a plan against the state `reader` shows; `now` is what `now()` gives. Columns are plain types.
     ///
     /// Fails as `Invalid`/`EVALUATION` on a value that cannot be computed, as `Exhausted`/`MEMORY_LIMIT` at the memory
-    /// limit. A result without rows may come as no batch at all; its columns are the plan's.
+    /// limit, as `Precondition`/`VIEW_ERRORS` on a strict view that leaves out rows. A result without rows may come as no batch at all; its columns are the plan's.
     pub fn execute(&self, plan: &LogicalPlan, reader: &Reader, now: Timestamp) -> Result<Vec<RecordBatch>> {
         self.collect(plan, &Rows::Of(reader), now)
     }
@@ -37,6 +37,18 @@ impl Planner {
         each: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         self.run(plan, &Rows::Of(reader), now, each)
+    }
+
+    /// The same, but relations for which `tables` has rows are read from there.
+    pub fn execute_each_with(
+        &self,
+        plan: &LogicalPlan,
+        reader: &Reader,
+        tables: &dyn Fn(RelationId) -> Option<Vec<RecordBatch>>,
+        now: Timestamp,
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.run(plan, &Rows::Partly(tables, reader), now, each)
     }
 
     /// Runs a plan whose scans of relations read from `tables` (by relation id) instead of a reader. Fails if `tables`

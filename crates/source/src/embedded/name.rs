@@ -48,11 +48,15 @@ pub(super) fn table_if_exists(
     }
 }
 
-/// The name of a relation to be created.
+/// The name of a relation to be created or dropped. Fails for names that are the server's own.
 pub fn relation_name(name: &ast::ObjectName, search_schema: &str) -> Result<RelationName> {
     let mut parts = parts(name)?;
     let name = parts.pop().unwrap_or_default();
     let schema = parts.pop().unwrap_or_else(|| search_schema.to_owned());
+    if schema == RelationName::SYSTEM {
+        let message = format!("schema \"{schema}\" is the server's own");
+        return Err(Error::invalid("RESERVED_SCHEMA", message).hint("use another schema"));
+    }
     Ok(RelationName::new(schema, name))
 }
 

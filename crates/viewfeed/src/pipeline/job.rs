@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use viewfeed_catalog::{CompiledModule, Diagnostic, Module};
 use viewfeed_change::{Delta, Epoch, RelationId, Relations, Result, Timestamp};
-use viewfeed_engine::ExplainedNode;
+use viewfeed_engine::ViewReport;
 use viewfeed_query::Parsed;
 use viewfeed_source::embedded::Operation;
 use viewfeed_store::Txn;
@@ -65,10 +65,8 @@ pub(crate) enum Job {
     },
     /// Time has passed: views that follow the clock are brought up to it.
     Tick,
-    Explain {
-        view: RelationId,
-        reply: oneshot::Sender<Option<ExplainedNode>>,
-    },
+    /// What is known about every view; nothing is read.
+    Report { reply: oneshot::Sender<Vec<ViewReport>> },
 }
 
 impl Job {
@@ -77,7 +75,7 @@ impl Job {
         match self {
             Self::Script { statements, .. } => !statements.iter().all(super::statement::only_writes_rows),
             Self::Module { .. } => true,
-            Self::Write { .. } | Self::Adopt { .. } | Self::Tick | Self::Explain { .. } => false,
+            Self::Write { .. } | Self::Adopt { .. } | Self::Tick | Self::Report { .. } => false,
         }
     }
 

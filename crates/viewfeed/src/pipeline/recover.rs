@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use uuid::Uuid;
 use viewfeed_change::{Error, Relation, Relations, Result, Timestamp};
-use viewfeed_store::{EpochRecord, Reader, Store, Txn, keys};
+use viewfeed_engine::view_errors_relation;
+use viewfeed_store::{EpochRecord, Reader, Store, Txn, arrange, keys};
 
 const RELATION: &str = "relation/";
 const NEXT_RELATION: &str = "next_relation";
@@ -49,15 +50,22 @@ pub(super) fn store_relations(txn: &mut Txn, old: &Arc<Relations>, new: &Arc<Rel
     Ok(())
 }
 
-/// The database's name for ever, so that a token of another one is recognised. Made and committed on first use.
-pub(crate) fn incarnation(store: &Store, now: Timestamp) -> Result<u64> {
-    let key = keys::catalog(INCARNATION);
-    if let Some(bytes) = store.reader().get(&key)? {
-        return from_json(&bytes);
+/// Makes what every database has, on first use: its name for ever, so that a token of another one is recognised, which is
+/// given; and `viewfeed.view_errors`.
+pub(crate) fn prepare(store: &Store, now: Timestamp) -> Result<u64> {
+    let reader = store.reader();
+    let stored = reader.get(&keys::catalog(INCARNATION))?;
+    let known: Option<u64> = stored.as_deref().map(from_json).transpose()?;
+    let incarnation = known.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+    let (before, errors) = (Arc::new(catalog(&reader)?), view_errors_relation());
+    if known.is_some() && before.get(errors.id).is_some() {
+        return Ok(incarnation);
     }
-    let incarnation = Uuid::new_v4().as_u64_pair().0;
-    let mut txn = store.begin()?;
-    txn.put(key, to_json(&incarnation)?);
+    let (mut txn, mut after) = (store.begin()?, before.as_ref().clone());
+    txn.put(keys::catalog(INCARNATION), to_json(&incarnation)?);
+    let errors = after.put(errors)?;
+    arrange::ensure(&mut txn, &errors, &errors.key_paths())?;
+    store_relations(&mut txn, &before, &Arc::new(after))?;
     let nothing = EpochRecord {
         commit_time: now,
         transactions: Vec::new(),

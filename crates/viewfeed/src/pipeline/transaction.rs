@@ -27,8 +27,9 @@ impl Pipeline {
             }
             Job::Module { compiled, reply } => self.module(*compiled, reply, epoch),
             Job::Tick => epoch.has_ticked = true,
-            Job::Explain { view, reply } => {
-                let _ = reply.send(self.engine.explain(view));
+            Job::Report { reply } => {
+                // The asker may be gone.
+                let _ = reply.send(self.engine.reports());
             }
         }
     }

@@ -5,7 +5,9 @@ use super::epoch::{OpenEpoch, StatementAnswer};
 use datafusion::sql::sqlparser::ast;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_change::{Batch, Error, ErrorKind, Relation, RelationId, RelationKind, Relations, Result, View};
+use viewfeed_change::{
+    Batch, Error, ErrorKind, OnError, Relation, RelationId, RelationKind, Relations, Result, View,
+};
 use viewfeed_source::embedded::relation_name;
 use viewfeed_store::arrange;
 
@@ -35,11 +37,13 @@ impl Pipeline {
         if existing.is_some() && create.if_not_exists {
             return Ok(done(vec![format!("view \"{name}\" exists already, skipped")]));
         }
+        let options = ViewOptions::of(&create.options)?;
         let view = View {
             sql: named_columns(&create.query.to_string(), &create.columns),
             search_schema: search_schema.to_owned(),
             inputs: Vec::new(),
-            require_incremental: require_incremental(&create.options)?,
+            require_incremental: options.require_incremental,
+            on_error: options.on_error,
         };
         match existing {
             Some(old) if create.or_replace && old.as_view().is_some() => {
@@ -120,7 +124,7 @@ impl Pipeline {
         }
         for view in doomed.iter().rev() {
             self.refuse_if_bound(view)?;
-            self.engine.drop_view(view, &mut epoch.txn)?;
+            self.engine.drop_view(view, &epoch.relations, &mut epoch.txn)?;
             Arc::make_mut(&mut epoch.relations).remove(view.id);
         }
         Ok(())
@@ -153,7 +157,7 @@ impl Pipeline {
         let mut old_rows = Vec::with_capacity(views.len());
         for view in views.iter().rev() {
             old_rows.push(self.content(view, epoch)?);
-            self.engine.drop_view(view, &mut epoch.txn)?;
+            self.engine.drop_view(view, &epoch.relations, &mut epoch.txn)?;
         }
         epoch.txn.seal();
         let mut changed = changed;
@@ -256,25 +260,35 @@ fn named_columns(query: &str, columns: &[ast::ViewColumnDef]) -> String {
     format!("SELECT * FROM ({query}) AS v ({})", names.join(", "))
 }
 
-/// `WITH (require = 'incremental')`.
-fn require_incremental(options: &ast::CreateTableOptions) -> Result<bool> {
-    let ast::CreateTableOptions::With(options) = options else {
-        return Ok(false);
-    };
-    let mut required = false;
-    for option in options {
-        let text = option.to_string().replace([' ', '\'', '"'], "");
-        match text.as_str() {
-            "require=incremental" => required = true,
-            _ => {
-                return Err(
-                    Error::invalid("VIEW_OPTION", format!("view option {option} is not known"))
-                        .hint("there is one: WITH (require = 'incremental')"),
-                );
+/// What `WITH (…)` of a view says.
+#[derive(Default)]
+struct ViewOptions {
+    require_incremental: bool,
+    on_error: OnError,
+}
+
+impl ViewOptions {
+    fn of(options: &ast::CreateTableOptions) -> Result<Self> {
+        let mut read = Self::default();
+        let ast::CreateTableOptions::With(options) = options else {
+            return Ok(read);
+        };
+        for option in options {
+            let text = option.to_string().replace([' ', '\'', '"'], "");
+            match text.as_str() {
+                "require=incremental" => read.require_incremental = true,
+                "on_error=isolate" => read.on_error = OnError::Isolate,
+                "on_error=strict" => read.on_error = OnError::Strict,
+                _ => {
+                    return Err(
+                        Error::invalid("VIEW_OPTION", format!("view option {option} is not known"))
+                            .hint("there are WITH (require = 'incremental') and WITH (on_error = 'strict')"),
+                    );
+                }
             }
         }
+        Ok(read)
     }
-    Ok(required)
 }
 
 fn quoted(name: &str) -> String {

@@ -1,11 +1,14 @@
 //! `SHOW …`: what exists, as rows.
 
+use super::system;
+use crate::pipeline::Failures;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use viewfeed_catalog::{ModuleState, Modules};
-use viewfeed_change::{Relation, RelationKind, Relations, Result};
+use viewfeed_change::{OnError, Relation, RelationKind, RelationName, Relations, Result, View};
 use viewfeed_query::{Show, sql_type};
+use viewfeed_store::Reader;
 
 /// The rows of a SHOW statement.
 pub(super) fn rows(
@@ -13,15 +16,14 @@ pub(super) fn rows(
     relations: &Relations,
     modules: &Modules,
     search_schema: &str,
+    (reader, failures): (&Reader, &Failures),
 ) -> Result<(SchemaRef, RecordBatch)> {
     let rows = match show {
-        Show::Relations => list(relations.iter().collect())?,
-        Show::Views => list(
-            relations
-                .iter()
-                .filter(|relation| relation.as_view().is_some())
-                .collect(),
-        )?,
+        Show::Relations => {
+            let is_ours = |relation: &&Arc<Relation>| relation.name.schema != RelationName::SYSTEM;
+            list(relations.iter().filter(is_ours).collect())?
+        }
+        Show::Views => system::views(relations, reader, failures)?,
         Show::Modules => module_list(modules)?,
         Show::Columns(name) => columns(relations.resolve(name, search_schema)?)?,
         Show::Create(name) => {
@@ -37,14 +39,7 @@ fn list(relations: Vec<&Arc<Relation>>) -> Result<RecordBatch> {
         RelationKind::Table(_) => "table".to_owned(),
         RelationKind::View(_) => "view".to_owned(),
     };
-    let key = |relation: &&Arc<Relation>| {
-        relation
-            .key
-            .iter()
-            .map(|place| relation.columns[*place].name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let key = |relation: &&Arc<Relation>| system::key_of(relation);
     text_columns(&[
         (
             "name",
@@ -106,7 +101,12 @@ fn columns(relation: &Relation) -> Result<RecordBatch> {
 
 fn create(relation: &Relation) -> String {
     match &relation.kind {
-        RelationKind::View(view) => format!("CREATE MATERIALIZED VIEW {} AS {}", relation.name, view.sql),
+        RelationKind::View(view) => format!(
+            "CREATE MATERIALIZED VIEW {}{} AS {}",
+            relation.name,
+            options(view),
+            view.sql
+        ),
         RelationKind::Table(_) => {
             let column = |column: &viewfeed_change::Column| {
                 let null = if column.nullable { "" } else { " NOT NULL" };
@@ -128,6 +128,17 @@ fn create(relation: &Relation) -> String {
             }
             format!("CREATE TABLE {} ({})", relation.name, parts.join(", "))
         }
+    }
+}
+
+/// `WITH (…)`, if a view has options.
+fn options(view: &View) -> String {
+    let required = view.require_incremental.then_some("require = 'incremental'");
+    let strict = (view.on_error == OnError::Strict).then_some("on_error = 'strict'");
+    let options: Vec<&str> = required.into_iter().chain(strict).collect();
+    match options.is_empty() {
+        true => String::new(),
+        false => format!(" WITH ({})", options.join(", ")),
     }
 }
 

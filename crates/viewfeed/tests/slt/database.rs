@@ -153,6 +153,7 @@ impl Database {
                 search_schema: RelationName::PUBLIC.to_owned(),
                 inputs: plan.inputs,
                 require_incremental: false,
+                on_error: Default::default(),
             }),
             schema_version: 1,
         })?;
@@ -186,7 +187,7 @@ impl Database {
         let view = self.relations.named(&name).cloned().ok_or_else(unknown)?;
         let (store, engine) = self.open.as_mut().unwrap();
         let mut txn = store.begin()?;
-        engine.drop_view(&view, &mut txn)?;
+        engine.drop_view(&view, &self.relations, &mut txn)?;
         commit(store, txn);
         Arc::make_mut(&mut self.relations).remove(view.id);
         Ok(())

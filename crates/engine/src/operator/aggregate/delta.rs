@@ -3,10 +3,13 @@
 use super::accumulator::Accumulator;
 use super::argument::Arguments;
 use super::call::Call;
+use super::entry::EncodedRows;
 use super::kind::Entries;
 use crate::operator::tally::Tally;
+use arrow::array::ArrayRef;
+use std::borrow::Cow;
 use viewfeed_change::row::Rows;
-use viewfeed_change::{Batch, Result};
+use viewfeed_change::{Batch, Error, Result};
 
 /// The groups that changed, in the order they were first seen, and what changed in them.
 pub(super) struct Delta {
@@ -37,38 +40,62 @@ impl Delta {
         }
     }
 
-    /// Adds a batch whose rows belong to these groups.
+    /// Adds a batch whose rows belong to these groups. What may fail on a row comes first: then nothing is added.
     pub(super) fn add(&mut self, batch: &Batch, groups: &Rows, calls: &[Call]) -> Result<()> {
+        let values = calls.iter().map(|call| Values::of(call, batch));
+        let values: Vec<Values<'_>> = values.collect::<Result<_>>()?;
         let weighted = groups.iter().zip(batch.weights());
         let places: Vec<u32> = weighted
             .map(|(group, weight)| self.groups.add(group, *weight))
             .collect();
-        for (call, column) in calls.iter().zip(&mut self.columns) {
-            let arguments = call.arguments(batch.rows())?;
-            let weights = call.weights(batch, &arguments)?;
-            let counted = places.iter().zip(weights.iter()).enumerate();
+        for ((call, column), values) in calls.iter().zip(&mut self.columns).zip(&values) {
+            let counted = places.iter().zip(values.weights.iter()).enumerate();
             let counted = counted.filter(|(_, (_, weight))| **weight != 0);
             match column {
                 Column::Sums(sums) => {
                     sums.resize_with(self.groups.len(), || Accumulator::new(call.kind()));
-                    let arguments = Arguments::new(call.kind(), &arguments)?;
+                    let arguments = Arguments::new(call.kind(), &values.arguments)?;
                     for (row, (place, weight)) in counted {
                         sums[*place as usize].add(*weight, &arguments, row);
                     }
                 }
-                Column::Values(values) => {
-                    let encoded = call.encode(&arguments, batch.rows())?;
+                Column::Values(tally) => {
+                    let encoded = values.entries.as_ref();
+                    let encoded = encoded.ok_or_else(|| Error::internal("values that were not encoded"))?;
                     let mut entry = Vec::new();
                     for (row, (place, weight)) in counted {
                         entry.clear();
                         entry.extend(place.to_be_bytes());
-                        call.form()?.write(&encoded, row, &mut entry);
-                        values.add(&entry, *weight);
+                        call.form()?.write(encoded, row, &mut entry);
+                        tally.add(&entry, *weight);
                     }
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// What a call takes of a batch.
+struct Values<'a> {
+    arguments: Vec<ArrayRef>,
+    weights: Cow<'a, [i64]>,
+    /// What its entries are made of, if it has any.
+    entries: Option<EncodedRows>,
+}
+
+impl<'a> Values<'a> {
+    fn of(call: &Call, batch: &'a Batch) -> Result<Self> {
+        let arguments = call.arguments(batch.rows())?;
+        let entries = match call.entries() {
+            Entries::None => None,
+            Entries::Presence | Entries::Order => Some(call.encode(&arguments, batch.rows())?),
+        };
+        Ok(Self {
+            weights: call.weights(batch, &arguments)?,
+            arguments,
+            entries,
+        })
     }
 }
 

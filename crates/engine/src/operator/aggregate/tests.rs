@@ -29,6 +29,10 @@ const FUNCTIONS: [AggregateFunction; 10] = [
     AggregateFunction::BitXor,
 ];
 
+fn unlogged() -> ErrorLog {
+    ErrorLog::new(RelationId(0), "aggregate")
+}
+
 fn types() -> Vec<DataType> {
     use DataType::*;
     let mut types = vec![
@@ -362,7 +366,7 @@ fn every_supported_function_and_type_is_what_datafusion_computes() {
             let mut model = Model::new(&data_type, is_grouped);
             assert!(model.spec.calls.len() >= 4, "count, min and max of {data_type}");
             let mut bench = Bench::new();
-            let operator = Aggregate::new(model.spec.clone(), bench.state).unwrap();
+            let operator = Aggregate::new(model.spec.clone(), bench.state, unlogged()).unwrap();
             let first = [model.change(&mut rng), model.change(&mut rng)];
             bench.hydrate(&operator, &first);
             for _ in 0..12 {
@@ -387,7 +391,7 @@ fn every_supported_function_and_type_is_what_datafusion_computes() {
 fn an_aggregate_without_groups_has_a_row_over_an_empty_input() {
     let model = Model::new(&DataType::Int64, false);
     let mut bench = Bench::new();
-    let operator = Aggregate::new(model.spec.clone(), bench.state).unwrap();
+    let operator = Aggregate::new(model.spec.clone(), bench.state, unlogged()).unwrap();
     bench.hydrate(&operator, &[]);
     assert_eq!(bench.output, model.expected());
     assert_eq!(bench.output.len(), 1);
@@ -399,7 +403,7 @@ fn removing_a_row_that_is_not_there_is_an_error() {
     let there = model.batch(&[((1, 2), 1), ((1, 4), 1)]);
     for wrong in [((1, 2), -2), ((1, 3), -1), ((2, 2), -1)] {
         let mut bench = Bench::new();
-        let operator = Aggregate::new(model.spec.clone(), bench.state).unwrap();
+        let operator = Aggregate::new(model.spec.clone(), bench.state, unlogged()).unwrap();
         bench.hydrate(&operator, std::slice::from_ref(&there));
         let error = bench.step(&operator, &model.batch(&[wrong])).unwrap_err();
         assert_eq!(error.reason(), "NEGATIVE_MULTIPLICITY");
@@ -410,7 +414,7 @@ fn removing_a_row_that_is_not_there_is_an_error() {
 fn integer_sums_wrap_as_in_datafusion_and_come_back() {
     let model = Model::new(&DataType::Int64, false);
     let mut bench = Bench::new();
-    let operator = Aggregate::new(model.spec.clone(), bench.state).unwrap();
+    let operator = Aggregate::new(model.spec.clone(), bench.state, unlogged()).unwrap();
     let column = |values: Vec<i64>| -> Batch {
         let groups: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1; values.len()]));
         let values: ArrayRef = Arc::new(arrow::array::Int64Array::from(values));

@@ -12,6 +12,7 @@ use viewfeed_change::row::{Rows, conform};
 use viewfeed_change::{Batch, Error, Result};
 
 use crate::operator::evaluate::evaluate;
+use crate::operator::isolate::{LeftOut, search};
 
 /// The most pairs made at a time where every row meets every row.
 const PAIRS_MAX: usize = 1 << 16;
@@ -70,9 +71,12 @@ impl<'a> Pairs<'a> {
 
     /// How often each pair is there.
     pub(super) fn weights(&self) -> impl Iterator<Item = i64> {
-        let [left, right] = self.sides;
-        let rows = self.rows[0].iter().zip(&self.rows[1]);
-        rows.map(|(l, r)| left.weights()[*l as usize] * right.weights()[*r as usize])
+        (0..self.rows[0].len()).map(|place| self.weight(place))
+    }
+
+    fn weight(&self, place: usize) -> i64 {
+        let of = |side: usize| self.sides[side].weights()[self.rows[side][place] as usize];
+        of(0) * of(1)
     }
 
     /// The pairs as rows: the left columns, then the right ones.
@@ -83,42 +87,55 @@ impl<'a> Pairs<'a> {
 
     /// Some columns of the pairs.
     pub(super) fn chosen(&self, places: &[usize], output: &SchemaRef) -> Result<Batch> {
-        let columns = self.columns(places.iter().copied())?;
+        let columns = self.columns(places.iter().copied(), &(0..self.rows[0].len()))?;
         Batch::new(
             RecordBatch::try_new(output.clone(), columns)?,
             self.weights().collect(),
         )
     }
 
-    /// Only the pairs for which the condition is true.
-    pub(super) fn filter(mut self, residual: &Residual) -> Result<Self> {
-        let columns = self.columns(residual.columns.iter().copied())?;
+    /// Only the pairs for which the condition is true; those on which it fails are left out.
+    pub(super) fn filter(self, residual: &Residual, left_out: &mut LeftOut) -> Result<Self> {
+        let mut passing = [Vec::new(), Vec::new()];
+        let mut attempt = |places: Range<usize>| {
+            let answer = self.answer(residual, &places)?;
+            for place in places.clone().filter(|place| {
+                let place = place - places.start;
+                answer.is_valid(place) && answer.value(place)
+            }) {
+                passing[0].push(self.rows[0][place]);
+                passing[1].push(self.rows[1][place]);
+            }
+            Ok(())
+        };
+        let mut fail = |place: usize, error: &Error| left_out.note(error, self.weight(place));
+        search(0..self.rows[0].len(), &mut attempt, &mut fail)?;
+        Ok(Self {
+            rows: passing,
+            ..self
+        })
+    }
+
+    /// What the condition says of the pairs at `places`.
+    fn answer(&self, residual: &Residual, places: &Range<usize>) -> Result<BooleanArray> {
+        let columns = self.columns(residual.columns.iter().copied(), places)?;
         let untyped: Vec<_> = columns
             .iter()
             .zip(residual.types.fields())
             .map(|(column, field)| field.as_ref().clone().with_data_type(column.data_type().clone()))
             .collect();
         let schema = Arc::new(arrow::datatypes::Schema::new(untyped));
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows[0].len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
         let rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
         let answer = evaluate(&residual.predicate, &conform(&rows, &residual.types)?)?;
-        let answer = answer
-            .as_any()
-            .downcast_ref::<BooleanArray>()
-            .ok_or_else(|| Error::internal("a join condition that is not true or false"))?;
-        for rows in &mut self.rows {
-            let places = rows.iter().enumerate();
-            let is_true = |place: usize| answer.is_valid(place) && answer.value(place);
-            *rows = places
-                .filter(|(place, _)| is_true(*place))
-                .map(|(_, row)| *row)
-                .collect();
-        }
-        Ok(self)
+        let answer = answer.as_any().downcast_ref::<BooleanArray>().cloned();
+        answer.ok_or_else(|| Error::internal("a join condition that is not true or false"))
     }
 
-    fn columns(&self, places: impl Iterator<Item = usize>) -> Result<Vec<ArrayRef>> {
-        let rows = self.rows.each_ref().map(|rows| UInt32Array::from(rows.clone()));
+    /// These columns of the pairs at `places`.
+    fn columns(&self, columns: impl Iterator<Item = usize>, places: &Range<usize>) -> Result<Vec<ArrayRef>> {
+        let rows = self.rows.each_ref();
+        let rows = rows.map(|rows| UInt32Array::from(rows[places.clone()].to_vec()));
         let width = self.sides[0].rows().num_columns();
         let column = |place: usize| {
             let (side, place) = if place < width {
@@ -128,7 +145,7 @@ impl<'a> Pairs<'a> {
             };
             Ok(take(self.sides[side].rows().column(place), &rows[side], None)?)
         };
-        places.map(column).collect()
+        columns.map(column).collect()
     }
 }
 
