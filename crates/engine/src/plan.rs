@@ -2,7 +2,7 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value), `delta_join` (joins of many inputs, with `fallible`), `clock` (with `bound`: conditions over the time), `top_k`,
+//! value), `delta_join` (joins of many inputs), `clock` (with `bound`: conditions over the time), `top_k`,
 //! `row_number`, `scoped` and `recompute` lower what their names say; `facts` follows keys and meanings of columns through
 //! it, `fingerprint` names the state of a node.
 
@@ -14,7 +14,6 @@ mod constant;
 mod delta_join;
 mod expression;
 mod facts;
-mod fallible;
 mod fingerprint;
 mod grouping;
 mod join;

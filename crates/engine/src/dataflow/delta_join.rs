@@ -29,6 +29,7 @@ impl Builder<'_> {
             paths: paths.collect::<Result<_>>()?,
             inputs,
             output: node.schema.clone(),
+            errors: self.errors(node),
         })
     }
 }
@@ -41,7 +42,8 @@ fn path(plan: &DeltaJoinPlan, columns: &Columns, start: usize) -> Result<DeltaPa
         let schema = columns.schema(&collected);
         let from = Side::new(&schema, &places(&hop.from, &collected)?, None, false)?;
         let both: Vec<usize> = collected.into_iter().chain(columns.of_input(hop.input)).collect();
-        let conditions = hop.conditions.iter().map(|condition| {
+        let is_last = i + 1 == hops.len();
+        let conditions = plan.conditions.iter().filter(|_| is_last).map(|condition| {
             Ok(Residual {
                 columns: places(&condition.columns, &both)?,
                 ..condition.clone()
@@ -71,7 +73,7 @@ fn path(plan: &DeltaJoinPlan, columns: &Columns, start: usize) -> Result<DeltaPa
 
 /// What the hops that are left and the output read.
 fn needed(hops: &[HopPlan], plan: &DeltaJoinPlan) -> BTreeSet<usize> {
-    let conditions = hops.iter().flat_map(|hop| &hop.conditions);
+    let conditions = plan.conditions.iter().filter(|_| !hops.is_empty());
     let read = conditions.flat_map(|condition| &condition.columns);
     let from = hops.iter().flat_map(|hop| &hop.from);
     read.chain(from).chain(&plan.columns).copied().collect()

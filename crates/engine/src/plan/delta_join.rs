@@ -1,7 +1,6 @@
 //! Inner joins of three or more inputs become one node without state between them, where that keeps less than a tree of
 //! joins of two does. Which lookups follow a change of each input is decided here.
 
-use super::fallible::may_fail;
 use super::{JoinPlan, Kind, Node};
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
@@ -16,6 +15,9 @@ pub(crate) struct DeltaJoinPlan {
     pub(crate) keys: Vec<Vec<Vec<usize>>>,
     /// The lookups that follow a change of each input.
     pub(crate) paths: Vec<Vec<HopPlan>>,
+    /// What must be true of a whole row besides. Never asked before: a row on which a condition fails is counted as
+    /// left out, which must come out the same on every path.
+    pub(crate) conditions: Vec<Residual>,
     /// How it is written.
     pub(crate) text: String,
 }
@@ -29,8 +31,6 @@ pub(crate) struct HopPlan {
     pub(crate) key: usize,
     /// The columns that must equal the key.
     pub(crate) from: Vec<usize>,
-    /// What must be true besides, as soon as these columns are there.
-    pub(crate) conditions: Vec<Residual>,
 }
 
 /// `node` with its joins put together where that pays.
@@ -156,6 +156,7 @@ impl Flat {
             columns: self.columns,
             keys,
             paths: planned,
+            conditions: self.conditions,
             text: format!("DeltaJoin {}", self.texts.join(" ")),
         };
         Some(Node {
@@ -169,13 +170,7 @@ impl Flat {
 
 /// Whether a join makes nothing but pairs of rows with equal keys.
 fn is_plain(plan: &JoinPlan) -> bool {
-    let residual = plan.residual.as_ref();
-    let may_fail = residual.is_some_and(|residual| may_fail(&residual.predicate, &residual.types));
-    plan.form == JoinForm::Inner
-        && !plan.null_equal
-        && plan.band.is_none()
-        && !plan.left_key.is_empty()
-        && !may_fail
+    plan.form == JoinForm::Inner && !plan.null_equal && plan.band.is_none() && !plan.left_key.is_empty()
 }
 
 /// Finds paths; notes the keys they need.
@@ -189,28 +184,14 @@ impl Paths<'_> {
     /// The lookups that follow a change of input `start`.
     fn from(&mut self, start: usize) -> Vec<HopPlan> {
         let (mut reached, mut path) = (BTreeSet::from([start]), Vec::new());
-        let mut applied = vec![false; self.flat.conditions.len()];
         while let Some((input, key, from)) = self.next(&reached) {
             reached.insert(input);
-            let mut conditions = Vec::new();
-            for (condition, applied) in self.flat.conditions.iter().zip(&mut applied) {
-                let is_there = |column: &usize| reached.contains(&self.input_of(*column));
-                if !*applied && condition.columns.iter().all(is_there) {
-                    *applied = true;
-                    conditions.push(condition.clone());
-                }
-            }
             let known = self.keys[input].iter().position(|known| *known == key);
             let key = known.unwrap_or_else(|| {
                 self.keys[input].push(key);
                 self.keys[input].len() - 1
             });
-            path.push(HopPlan {
-                input,
-                key,
-                from,
-                conditions,
-            });
+            path.push(HopPlan { input, key, from });
         }
         path
     }

@@ -93,9 +93,9 @@ fn describe(node: &Node, text: &mut String) {
             write!(text, "delta join {:?} {:?}", plan.columns, plan.keys).ok();
             for hop in plan.paths.iter().flatten() {
                 write!(text, " {}.{} {:?}", hop.input, hop.key, hop.from).ok();
-                for condition in &hop.conditions {
-                    write!(text, " {condition}").ok();
-                }
+            }
+            for condition in &plan.conditions {
+                write!(text, " {condition}").ok();
             }
             Some(())
         }

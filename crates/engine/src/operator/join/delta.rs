@@ -5,6 +5,7 @@
 //! Δ(A⋈B⋈C) = ΔA⋈B⋈C + A'⋈ΔB⋈C + A'⋈B'⋈ΔC. That is DBSP's rule for two, applied again (McSherry's "delta query" in
 //! Differential Dataflow); it holds for bags and for a relation that is joined with itself.
 
+use super::super::isolate::{ErrorLog, LeftOut};
 use super::super::{Collect, Emit, Operator};
 use super::pairs::{Pairs, Residual, meetings};
 use super::side::{Probe, Side};
@@ -20,6 +21,7 @@ pub(crate) struct DeltaJoin {
     /// How a change of each input is followed.
     pub(crate) paths: Vec<DeltaPath>,
     pub(crate) output: SchemaRef,
+    pub(crate) errors: ErrorLog,
 }
 
 /// The lookups that follow from a change of one input, and what they end in.
@@ -37,7 +39,7 @@ pub(crate) struct DeltaHop {
     pub(crate) input: usize,
     /// By which of its sides.
     pub(crate) side: usize,
-    /// What pairs must be besides equal: conditions that cannot fail, over the columns collected so far and those of the input.
+    /// What must be true besides, over the columns collected so far and those of the input.
     pub(crate) conditions: Vec<Residual>,
     /// The places of the columns that go on, among the same.
     pub(crate) kept: Vec<usize>,
@@ -54,6 +56,7 @@ impl DeltaJoin {
         change: &Batch,
         changes: &[Option<&Batch>],
         before: &Reader,
+        left_out: &mut LeftOut,
     ) -> Result<Option<Batch>> {
         let path = &self.paths[start];
         let mut collected = change.clone();
@@ -63,7 +66,7 @@ impl DeltaJoin {
                 return Ok(None);
             }
             let there = changes.get(hop.input).filter(|_| hop.input < start);
-            collected = self.hop(hop, &probe, there.copied().flatten(), before)?;
+            collected = self.hop(hop, &probe, there.copied().flatten(), before, left_out)?;
         }
         let columns = path
             .output
@@ -74,17 +77,24 @@ impl DeltaJoin {
     }
 
     /// The pairs of a probe's rows with the rows of the input, of which `added` is a part that is not arranged yet.
-    fn hop(&self, hop: &DeltaHop, probe: &Probe, added: Option<&Batch>, before: &Reader) -> Result<Batch> {
+    fn hop(
+        &self,
+        hop: &DeltaHop,
+        probe: &Probe,
+        added: Option<&Batch>,
+        before: &Reader,
+        left_out: &mut LeftOut,
+    ) -> Result<Batch> {
         let side = &self.inputs[hop.input][hop.side];
         let found = side.arrangement()?.lookup(before, &probe.keys)?;
         let rows = [found.probe, (0..found.batch.len() as u32).collect()];
         let sides = [&probe.batch, &found.batch];
-        let mut batches = vec![hop.passing(Pairs { sides, rows })?];
+        let mut batches = vec![hop.passing(Pairs { sides, rows }, left_out)?];
         if let Some(added) = added {
             let theirs = side.probe(added, false)?;
             let rows = meetings(&probe.keys, &theirs.keys);
             let sides = [&probe.batch, &theirs.batch];
-            batches.push(hop.passing(Pairs { sides, rows })?);
+            batches.push(hop.passing(Pairs { sides, rows }, left_out)?);
         }
         match batches.len() {
             1 => Ok(batches.remove(0)),
@@ -101,10 +111,10 @@ impl DeltaJoin {
 }
 
 impl DeltaHop {
-    fn passing(&self, mut pairs: Pairs<'_>) -> Result<Batch> {
+    fn passing(&self, mut pairs: Pairs<'_>, left_out: &mut LeftOut) -> Result<Batch> {
         for condition in &self.conditions {
             if !pairs.is_empty() {
-                pairs = pairs.filter_whole(condition)?;
+                pairs = pairs.filter(condition, left_out)?;
             }
         }
         pairs.chosen(&self.kept, &self.collected)
@@ -114,12 +124,13 @@ impl DeltaHop {
 impl Operator for DeltaJoin {
     fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>> {
         let before = txn.before();
-        let mut batches = Vec::new();
+        let (mut batches, mut left_out) = (Vec::new(), LeftOut::default());
         for (start, change) in inputs.iter().enumerate() {
             if let Some(change) = change {
-                batches.extend(self.follow(start, change, inputs, &before)?);
+                batches.extend(self.follow(start, change, inputs, &before, &mut left_out)?);
             }
         }
+        self.errors.stage(&left_out, txn)?;
         for (input, change) in inputs.iter().enumerate() {
             if let Some(change) = change {
                 self.stage(input, change, txn)?;
@@ -145,7 +156,10 @@ impl Operator for DeltaJoin {
         txn.seal();
         first(txn, &mut |txn, batch| {
             self.stage(0, &batch, txn)?;
-            match self.follow(0, &batch, &[], &txn.before())? {
+            let mut left_out = LeftOut::default();
+            let rows = self.follow(0, &batch, &[], &txn.before(), &mut left_out)?;
+            self.errors.stage(&left_out, txn)?;
+            match rows {
                 Some(rows) => output(txn, rows),
                 None => Ok(()),
             }

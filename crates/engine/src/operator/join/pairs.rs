@@ -96,34 +96,24 @@ impl<'a> Pairs<'a> {
 
     /// Only the pairs for which the condition is true; those on which it fails are left out.
     pub(super) fn filter(self, residual: &Residual, left_out: &mut LeftOut) -> Result<Self> {
-        let mut passing = Vec::with_capacity(self.rows[0].len());
+        let mut passing = [Vec::new(), Vec::new()];
         let mut attempt = |places: Range<usize>| {
             let answer = self.answer(residual, &places)?;
-            let is_true = |place: &usize| answer.is_valid(*place) && answer.value(*place);
-            passing.extend(
-                (0..places.len())
-                    .filter(is_true)
-                    .map(|place| places.start + place),
-            );
+            for place in places.clone().filter(|place| {
+                let place = place - places.start;
+                answer.is_valid(place) && answer.value(place)
+            }) {
+                passing[0].push(self.rows[0][place]);
+                passing[1].push(self.rows[1][place]);
+            }
             Ok(())
         };
         let mut fail = |place: usize, error: &Error| left_out.note(error, self.weight(place));
         search(0..self.rows[0].len(), &mut attempt, &mut fail)?;
-        Ok(self.only(&passing))
-    }
-
-    /// The same for a condition that cannot fail.
-    pub(super) fn filter_whole(self, residual: &Residual) -> Result<Self> {
-        let answer = self.answer(residual, &(0..self.rows[0].len()))?;
-        let is_true = |place: &usize| answer.is_valid(*place) && answer.value(*place);
-        let passing: Vec<usize> = (0..answer.len()).filter(is_true).collect();
-        Ok(self.only(&passing))
-    }
-
-    fn only(self, places: &[usize]) -> Self {
-        let rows = self.rows.each_ref();
-        let rows = rows.map(|rows| places.iter().map(|place| rows[*place]).collect());
-        Self { rows, ..self }
+        Ok(Self {
+            rows: passing,
+            ..self
+        })
     }
 
     /// What the condition says of the pairs at `places`.
