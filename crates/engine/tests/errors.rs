@@ -228,3 +228,32 @@ fn expressions_fail_row_by_row_wherever_they_stand() {
         assert!(world.errors(&format!("late{i}")).is_empty(), "{sql}");
     }
 }
+
+#[test]
+fn a_join_of_three_counts_a_failure_once_whatever_came_last() {
+    let sql = "SELECT c.name, l.product FROM customer c JOIN orders o ON o.customer_id = c.id \
+               JOIN line l ON l.order_id = o.id AND 100 / (o.amount - l.count) > 0";
+    let parts = [
+        ("customer", "(1, 'ann', 'x')"),
+        ("orders", "(1, 1, 5)"),
+        ("line", "(1, 'bad', 5), (1, 'good', 4)"),
+    ];
+    for first in 0..3 {
+        let mut world = World::shop();
+        world.view("v", sql);
+        for i in 0..3 {
+            let (table, rows) = parts[(first + i) % 3];
+            world.epoch(&[(table, '+', rows)]);
+        }
+        assert_eq!(world.rows("v"), ["ann|good"]);
+        let errors = world.errors("v");
+        assert!(errors.len() == 1 && errors[0].starts_with("1 "), "{errors:?}");
+        assert_eq!(world.view("late", sql), ["ann|good"]);
+        assert_eq!(world.errors("late"), errors);
+        for i in 0..3 {
+            let (table, rows) = parts[(first + 2 * i) % 3];
+            world.epoch(&[(table, '-', rows)]);
+        }
+        assert!(world.errors("v").is_empty() && world.errors("late").is_empty());
+    }
+}
