@@ -21,7 +21,7 @@ fn a_bad_row_is_left_out_told_in_view_errors_and_forgotten_when_it_goes() {
     assert_eq!(sql(&server, "SELECT * FROM ratio"), [json!({"id": 1, "r": 3})]);
     let errors = "SELECT view, message, rows FROM viewfeed.view_errors";
     let two = json!({"view": "ratio", "message": "division by zero", "rows": 2});
-    assert_eq!(sql(&server, errors), [two.clone()]);
+    assert_eq!(sql(&server, errors), std::slice::from_ref(&two));
     assert_eq!(sql(&server, "SHOW VIEWS")[0]["errors"], 2);
     assert_eq!(
         sql(&server, "SELECT name, state, errors FROM viewfeed.views"),
