@@ -52,8 +52,9 @@ pub(crate) fn bind(plan: LogicalPlan, rows: &Rows<'_>) -> Result<LogicalPlan> {
     Ok(bound.data)
 }
 
-/// A plan that was bound before, ready to be executed once more, over the rows `reader` shows.
-pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: &Reader) -> Result<Arc<dyn ExecutionPlan>> {
+/// A plan that was bound before, ready to be executed once more, over the rows `reader` shows; without one it waits to be
+/// bound again.
+pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: Option<&Reader>) -> Result<Arc<dyn ExecutionPlan>> {
     let bound = plan.transform_up(|node| {
         let node = match node.downcast_ref::<RelationScan>() {
             Some(scan) => Arc::new(scan.at(reader)),

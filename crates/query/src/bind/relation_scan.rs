@@ -44,7 +44,8 @@ pub(super) struct RelationScan {
 #[derive(Clone)]
 struct Reading {
     relation: Arc<Relation>,
-    reader: Reader,
+    /// None in a plan that waits to be run: a reader that is held keeps old versions and the store.
+    reader: Option<Reader>,
     access: Access,
     projection: Vec<usize>,
     schema: SchemaRef,
@@ -69,7 +70,7 @@ impl RelationScan {
         );
         let reading = Reading {
             relation,
-            reader,
+            reader: Some(reader),
             access,
             projection,
             schema,
@@ -82,10 +83,10 @@ impl RelationScan {
         })
     }
 
-    /// The same scan of what `reader` shows.
-    pub(super) fn at(&self, reader: &Reader) -> Self {
+    /// The same scan of what `reader` shows; without one, to be told later.
+    pub(super) fn at(&self, reader: Option<&Reader>) -> Self {
         let reading = Reading {
-            reader: reader.clone(),
+            reader: reader.cloned(),
             ..Reading::clone(&self.reading)
         };
         Self {
@@ -99,21 +100,24 @@ impl RelationScan {
 impl Reading {
     /// Hands over batches of at most [`BATCH_ROWS_MAX`] rows until `each` breaks.
     fn run(&self, each: Each<'_>) -> viewfeed_change::Result<()> {
+        let none = || Error::internal("a prepared query was run without a reader");
+        let reader = self.reader.as_ref().ok_or_else(none)?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut expand = |batch: Batch| self.expand(&batch, &mut left, each);
         match &self.access {
-            Access::All(primary) => primary.scan(&self.reader, &[], self.rows_max(), &mut expand),
-            Access::Keys(keys) => self.run_keys(keys, &mut expand),
+            Access::All(primary) => primary.scan(reader, &[], self.rows_max(), &mut expand),
+            Access::Keys(keys) => self.run_keys(keys, reader, &mut expand),
         }
     }
 
     fn run_keys(
         &self,
         keys: &Keys,
+        reader: &Reader,
         each: &mut dyn FnMut(Batch) -> viewfeed_change::Result<ControlFlow<()>>,
     ) -> viewfeed_change::Result<()> {
         if keys.unique {
-            let matches = keys.arrangement.lookup(&self.reader, &keys.prefixes)?;
+            let matches = keys.arrangement.lookup(reader, &keys.prefixes)?;
             return each(matches.batch).map(|_| ());
         }
         let mut flow = ControlFlow::Continue(());
@@ -123,7 +127,7 @@ impl Reading {
                 Ok(flow)
             };
             keys.arrangement
-                .scan(&self.reader, prefix, self.rows_max(), &mut watched)?;
+                .scan(reader, prefix, self.rows_max(), &mut watched)?;
             if flow.is_break() {
                 break;
             }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use viewfeed_change::{Result, Timestamp};
 use viewfeed_store::Reader;
 
-/// A query of [`Planner::prepare`]. Valid as long as the relations it reads, and their arrangements, are there.
+/// A query of [`Planner::prepare`]. Holds no reader, so it may be kept. Valid as long as the relations it reads, and their arrangements, are there.
 pub struct Prepared {
     planner: Planner,
     plan: LogicalPlan,
@@ -26,7 +26,10 @@ impl Planner {
     pub fn prepare(&self, plan: LogicalPlan, reader: &Reader, now: Timestamp) -> Result<Prepared> {
         let physical = match is_unfinished(&plan).map_err(failure::planning)? {
             true => None,
-            false => Some(self.physical_plan(&plan, &Rows::Of(reader), now)?),
+            false => {
+                let bound = self.physical_plan(&plan, &Rows::Of(reader), now)?;
+                Some(at(bound, None).map_err(failure::planning)?)
+            }
         };
         Ok(Prepared {
             planner: self.clone(),
@@ -47,7 +50,7 @@ impl Prepared {
         let Some(physical) = &self.physical else {
             return self.planner.execute(&self.plan, reader, now);
         };
-        let physical = at(physical.clone(), reader).map_err(failure::planning)?;
+        let physical = at(physical.clone(), Some(reader)).map_err(failure::planning)?;
         let mut batches = Vec::new();
         self.planner.drain(physical, &mut |batch| {
             batches.push(batch);
