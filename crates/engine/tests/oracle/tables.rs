@@ -31,11 +31,7 @@ pub(crate) fn random_tables(rng: &mut SmallRng) -> Vec<Shape> {
         &[("k", Int), ("f", Float), ("b", Text)],
         &[("id", Int), ("k", Int), ("f", Float)],
     ];
-    let often: [&[(&str, Type)]; TABLES] = [
-        &[("c", Decimal)],
-        &[],
-        &[("c", Decimal)],
-    ];
+    let often: [&[(&str, Type)]; TABLES] = [&[("c", Decimal)], &[], &[("c", Decimal)]];
     let table = |table: usize| {
         let keyed = table == 2;
         let mut columns: Vec<(&str, Type)> = always[table].to_vec();
