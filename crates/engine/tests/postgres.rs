@@ -39,8 +39,8 @@ const DIFFERENT: [(&str, &str); 14] = [
     ),
     ("IGNORE NULLS", "not in Postgres"),
     ("array_agg(", "shown in another way"),
-    ("corr(", "of rows without variance: NULL there"),
-    ("regr_", "of rows without variance: NULL there"),
+    ("corr(", "of rows without variance, each side has its own answer"),
+    ("regr_", "of rows without variance, each side has its own answer"),
     (
         "first_value(",
         "an aggregate with an order here, a window function there",

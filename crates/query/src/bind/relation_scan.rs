@@ -98,10 +98,14 @@ impl RelationScan {
 }
 
 impl Reading {
+    fn reader(&self) -> viewfeed_change::Result<&Reader> {
+        let none = || Error::internal("a prepared query was run without a reader");
+        self.reader.as_ref().ok_or_else(none)
+    }
+
     /// Hands over batches of at most [`BATCH_ROWS_MAX`] rows until `each` breaks.
     fn run(&self, each: Each<'_>) -> viewfeed_change::Result<()> {
-        let none = || Error::internal("a prepared query was run without a reader");
-        let reader = self.reader.as_ref().ok_or_else(none)?;
+        let reader = self.reader()?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut expand = |batch: Batch| self.expand(&batch, &mut left, each);
         match &self.access {
@@ -319,8 +323,8 @@ impl ExecutionPlan for RelationScan {
     }
 
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (relation, reader) = (&self.reading.relation, &self.reading.reader);
-        view_errors::refuse(reader, relation).map_err(external)?;
+        let reader = self.reading.reader().map_err(external)?;
+        view_errors::refuse(reader, &self.reading.relation).map_err(external)?;
         let rows_read = MetricBuilder::new(&self.metrics).counter("rows_read", partition);
         match self.reading.run_short().map_err(external)? {
             Some(batches) => {
