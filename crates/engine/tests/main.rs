@@ -11,6 +11,7 @@ mod lifecycle;
 mod operators;
 mod oracle;
 mod plans;
+mod postgres;
 mod proof;
 mod recompute;
 mod rescope;

@@ -16,6 +16,7 @@ mod correlated_not_in;
 mod failure;
 mod functions;
 mod hidden;
+mod in_null;
 mod names;
 mod naming;
 mod parse;

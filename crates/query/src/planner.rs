@@ -8,7 +8,7 @@ pub use prepared::Prepared;
 
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{accept, check, failure, hidden, naming, parse, rules, set_comparison, set_operations};
+use crate::{accept, check, failure, hidden, in_null, naming, parse, rules, set_comparison, set_operations};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -195,6 +195,7 @@ impl Planner {
             .analyzer()
             .execute_and_check(plan, self.session.config_options(), |_, _| {})
             .and_then(set_comparison::name_columns)
+            .and_then(in_null::spell_out)
             .map_err(failure::planning)?;
         let optimizer = match purpose {
             Purpose::Batch => self.session.optimizer(),

@@ -1,7 +1,7 @@
 //! Random calls of aggregate functions with one answer: where order matters it is total.
 
-use super::case::Type;
 use super::expressions::Scope;
+use super::tables::Type;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;

@@ -1,8 +1,8 @@
 //! Random SELECTs that depend on an order: limits, windows, row numbers as conditions, DISTINCT ON. Orders name every
 //! column, so that there is one answer; what a view decides where its query does not is in comments.
 
-use super::case::Type;
 use super::plans::{Column, Plans, Query};
+use super::tables::Type;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
