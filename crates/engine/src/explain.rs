@@ -2,6 +2,7 @@
 
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
+use crate::operator::window::WindowCalls;
 use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, state_names};
 use std::fmt;
 use viewfeed_change::{ColumnPath, Relation, RelationId};
@@ -136,6 +137,7 @@ impl ExplainedNode {
                 "O(Δ · sets)",
                 String::new(),
             ),
+            Kind::Unnest(_, text) => (format!("Unnest {text}"), "O(Δ · elements)", String::new()),
             Kind::Aggregate(spec, text) => (
                 format!("Aggregate {text}"),
                 match spec.calls.iter().any(AggregateCall::is_list) {
@@ -148,6 +150,19 @@ impl ExplainedNode {
                 format!("TopK {}", plan.text),
                 "O(Δ log n + offset + k)",
                 "state: every row, in order".to_owned(),
+            ),
+            Kind::Window(plan) => (
+                format!("Window {}", plan.text),
+                match plan.spec.calls {
+                    WindowCalls::Near(_) => "O(Δ · frame · log n)",
+                    WindowCalls::Running(_) => "O(rows after the change whose results change)",
+                },
+                match plan.spec.calls {
+                    WindowCalls::Near(_) => "state: every row, in order, twice".to_owned(),
+                    WindowCalls::Running(_) => {
+                        "state: every row, in order, with what is before it".to_owned()
+                    }
+                },
             ),
             Kind::Rescope(plan) => explain_rescope(node, plan),
             Kind::Recompute(plan) => (
