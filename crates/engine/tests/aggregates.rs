@@ -369,17 +369,19 @@ fn medians_and_percentiles_move_with_their_values() {
     let sql = "SELECT customer_id, median(amount) AS m, median(CAST(amount AS DECIMAL(10, 2))) AS d,
                percentile_cont(0.25) WITHIN GROUP (ORDER BY amount) AS q,
                percentile_cont(0.9) WITHIN GROUP (ORDER BY amount DESC) AS t,
-               median(amount) FILTER (WHERE id > 3) AS f, count(*) AS n FROM orders GROUP BY customer_id";
+               count(*) AS n FROM orders GROUP BY customer_id";
     view(&mut world, "middle", sql);
     view(&mut world, "of_all", "SELECT median(amount) AS m FROM orders");
+    let late = "SELECT median(amount) FILTER (WHERE id > 3) AS f FROM orders";
+    view(&mut world, "of_late", late);
     world.epoch(&[(
         "orders",
         '+',
         "(1, 1, 5), (2, 1, 7), (3, 1, 9), (4, 1, NULL), (5, 2, 4)",
     )]);
-    assert_eq!(world.rows("middle")[0], "1|7.0|7.00|6.0|5.4|NULL|4");
+    assert_eq!(world.rows("middle")[0], "1|7.0|7.00|6.0|5.4|4");
     world.epoch(&[("orders", '+', "(6, 1, 1), (7, 1, 1), (8, 1, 1)")]);
-    assert_eq!(world.rows("middle")[0], "1|3.0|3.00|1.0|1.0|1.0|7");
+    assert_eq!(world.rows("middle")[0], "1|3.0|3.00|1.0|1.0|7");
     world.view("late", sql);
     world.check();
     assert!(world.restart().is_empty());
@@ -389,7 +391,7 @@ fn medians_and_percentiles_move_with_their_values() {
     ]);
     world.epoch(&[("orders", '-', "(7, 1, 1), (8, 1, 1), (5, 2, 4)")]);
     world.epoch(&[("orders", '-', "(1, 1, 5), (3, 1, 9), (9, 1, 100)")]);
-    assert_eq!(world.rows("middle"), ["1|NULL|NULL|NULL|NULL|NULL|1"]);
+    assert_eq!(world.rows("middle"), ["1|NULL|NULL|NULL|NULL|1"]);
     world.epoch(&[("orders", '-', "(4, 1, NULL)")]);
     assert_eq!(world.rows("of_all"), ["NULL"]);
 }

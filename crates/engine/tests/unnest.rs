@@ -106,11 +106,17 @@ fn lateral_subqueries_become_joins() {
 #[test]
 fn what_lateral_cannot_do_is_refused_with_advice() {
     let mut world = lists();
-    for sql in [
-        "SELECT v.id, u.x FROM v CROSS JOIN LATERAL unnest(v.xs) AS u(x)",
-        "SELECT a.id, t.id AS other FROM v AS a CROSS JOIN LATERAL (SELECT b.id FROM v AS b WHERE b.id > a.id ORDER BY b.id LIMIT 1) AS t",
+    for (sql, advice) in [
+        (
+            "SELECT v.id, u.x FROM v CROSS JOIN LATERAL unnest(v.xs) AS u(x)",
+            "no table function called 'unnest'",
+        ),
+        (
+            "SELECT a.id, t.id AS other FROM v AS a CROSS JOIN LATERAL (SELECT b.id FROM v AS b WHERE b.id > a.id ORDER BY b.id LIMIT 1) AS t",
+            "row_number()",
+        ),
     ] {
         let error = world.try_view("refused", sql).unwrap_err();
-        println!("{error:?}");
+        assert!(format!("{error:?}").contains(advice), "{error:?}");
     }
 }
