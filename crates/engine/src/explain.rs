@@ -3,7 +3,7 @@
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
 use crate::operator::window::WindowCalls;
-use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, state_names};
+use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, WindowPlan, state_names};
 use std::fmt;
 use viewfeed_change::{ColumnPath, Relation, RelationId};
 use viewfeed_store::arrange;
@@ -151,19 +151,7 @@ impl ExplainedNode {
                 "O(Δ log n + offset + k)",
                 "state: every row, in order".to_owned(),
             ),
-            Kind::Window(plan) => (
-                format!("Window {}", plan.text),
-                match plan.spec.calls {
-                    WindowCalls::Near(_) => "O(Δ · frame · log n)",
-                    WindowCalls::Running(_) => "O(rows after the change whose results change)",
-                },
-                match plan.spec.calls {
-                    WindowCalls::Near(_) => "state: every row, in order, twice".to_owned(),
-                    WindowCalls::Running(_) => {
-                        "state: every row, in order, with what is before it".to_owned()
-                    }
-                },
-            ),
+            Kind::Window(plan) => explain_window(plan),
             Kind::Rescope(plan) => explain_rescope(node, plan),
             Kind::Recompute(plan) => (
                 plan.text.clone(),
@@ -269,6 +257,17 @@ fn explain_delta_join(node: &Node, plan: &DeltaJoinPlan) -> (String, &'static st
     let paths = paths.collect::<Vec<_>>().join(", ");
     let note = format!("state: {}  paths: {paths}", kept.join(", "));
     (plan.text.clone(), "O(Δ · matches)", note)
+}
+
+fn explain_window(plan: &WindowPlan) -> (String, &'static str, String) {
+    let (cost, state) = match plan.spec.calls {
+        WindowCalls::Near(_) => ("O(Δ · frame · log n)", "every row, in order, twice"),
+        WindowCalls::Running(_) => (
+            "O(rows after the change whose results change)",
+            "every row, in order, with what is before it",
+        ),
+    };
+    (format!("Window {}", plan.text), cost, format!("state: {state}"))
 }
 
 fn explain_rescope(node: &Node, plan: &RescopePlan) -> (String, &'static str, String) {

@@ -160,6 +160,11 @@ fn several_windows_of_a_query() {
         Rung::Incremental,
     );
     stays_true(
+        "SELECT id, sum(amount) OVER (PARTITION BY customer_id) AS a, sum(amount) OVER (PARTITION BY customer_id ORDER BY id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS b FROM orders",
+        Rung::Incremental,
+    );
+    stays_true(
         "SELECT id, ntile(2) OVER (PARTITION BY customer_id ORDER BY id) AS t, lag(amount) OVER (ORDER BY id) AS l,
                 sum(amount) OVER (PARTITION BY customer_id) AS s FROM orders",
         Rung::Scoped,

@@ -7,12 +7,18 @@ use super::lower::Attempt;
 use super::window_call::{Call, Order, Planned};
 use super::{Facts, Kind, Lowering, Node, WindowPlan, planning};
 use crate::operator::window::{WindowCalls, WindowSpec};
-use arrow::datatypes::{Field, Schema};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality};
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, Window};
+use datafusion::logical_expr::{
+    Aggregate, Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, SortExpr, Window,
+};
 use std::sync::Arc;
 use viewfeed_change::row::plain_type;
 use viewfeed_change::{LogicalType, Result};
+
+/// A call, or why it is not incremental.
+type Planning<'a> = std::result::Result<Call<'a>, String>;
 
 /// The calls of a window and where each one's results are.
 struct Stack {
@@ -29,9 +35,9 @@ impl Lowering<'_> {
         }
         let schema = window.input.schema();
         let calls = window.window_expr.iter().map(|expr| Call::of(expr, schema));
-        let calls: Vec<std::result::Result<Call<'_>, String>> = calls.collect();
+        let calls: Vec<Planning<'_>> = calls.collect();
         let reason = calls.iter().find_map(|call| call.as_ref().err());
-        let is_incremental = |call: &std::result::Result<Call<'_>, String>| call.is_ok();
+        let is_incremental = |call: &Planning<'_>| call.is_ok();
         if schema.fields().is_empty() || !calls.iter().any(is_incremental) {
             let reason = reason.map_or("a window over rows without columns", String::as_str);
             return self.scoped_window(window, reason);
@@ -48,17 +54,9 @@ impl Lowering<'_> {
         if !others.is_empty() {
             stack.add(&others, window)?;
         }
-        let mut node = match others.is_empty() {
-            true => self.lower(&stack.plan)?,
-            false => match stack.plan.as_ref() {
-                LogicalPlan::Window(others) => {
-                    match self.scoped_window(others, reason.map_or("", String::as_str))? {
-                        Ok(node) => node,
-                        Err(reason) => self.recompute(&stack.plan, reason)?,
-                    }
-                }
-                _ => self.lower(&stack.plan)?,
-            },
+        let mut node = match (others.is_empty(), stack.plan.as_ref()) {
+            (false, LogicalPlan::Window(others)) => self.others(others, reason)?,
+            (_, plan) => self.lower(plan)?,
         };
         for is_kind in [Planned::is_near, Planned::is_running] {
             let of_kind = chosen(&calls, |call| is_kind(&call.planned));
@@ -75,12 +73,21 @@ impl Lowering<'_> {
         Ok(Ok(node.select((0..width).chain(places).collect())))
     }
 
+    /// The calls that are not incremental, for `reason`.
+    fn others(&self, window: &Window, reason: Option<&String>) -> Result<Node> {
+        let reason = reason.map_or("a window function", String::as_str);
+        match self.scoped_window(window, reason)? {
+            Ok(node) => Ok(node),
+            Err(reason) => self.recompute(&LogicalPlan::Window(window.clone()), reason),
+        }
+    }
+
     /// `input` with the results of the calls at `group`, which share their order and kind.
     fn in_order(
         &self,
         input: Node,
         group: &[usize],
-        calls: &[std::result::Result<Call<'_>, String>],
+        calls: &[Planning<'_>],
         window: &Window,
         stack: &Stack,
     ) -> Result<Attempt> {
@@ -89,21 +96,21 @@ impl Lowering<'_> {
             return Ok(Ok(input));
         };
         let schema = stack.plan.schema();
-        let mut exprs: Vec<&Expr> = partition.iter().collect();
-        let keys: Vec<_> = order
-            .iter()
-            .filter(|by| !matches!(by.expr, Expr::Literal(..)))
+        // a constant orders nothing
+        let is_key = |by: &&SortExpr| !matches!(by.expr, Expr::Literal(..));
+        let keys: Vec<&SortExpr> = order.iter().filter(is_key).collect();
+        let ordered = keys.iter().map(|by| &by.expr);
+        let exprs = partition.iter().chain(ordered);
+        let exprs: Vec<&Expr> = exprs
+            .chain(chosen.iter().flat_map(|call| &call.arguments))
             .collect();
-        exprs.extend(keys.iter().map(|by| &by.expr));
-        exprs.extend(chosen.iter().flat_map(|call| &call.arguments));
-        let width = schema.fields().len();
         let (input, columns) = match self.as_columns(input, &exprs, schema) {
             Ok(widened) => widened,
             Err(reason) => return Ok(Err(reason)),
         };
         let (partition_columns, rest) = columns.split_at(partition.len());
         let (order_columns, mut arguments) = rest.split_at(keys.len());
-        let options = keys.iter().map(|by| arrow::compute::SortOptions {
+        let options = keys.iter().map(|by| SortOptions {
             descending: !by.asc,
             nulls_first: by.nulls_first,
         });
@@ -113,17 +120,13 @@ impl Lowering<'_> {
             planned.push(call.planned.with_arguments(own));
             arguments = others;
         }
-        let mut fields: Vec<Field> = input.schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-        for place in group {
-            let field = window.schema.field(window.input.schema().fields().len() + place);
-            fields.push(Field::new(field.name(), plain_type(field.data_type()), true));
-        }
         let spec = WindowSpec {
             partition: partition_columns.to_vec(),
             order: order_columns.iter().copied().zip(options).collect(),
             calls: collected(planned),
-            output_schema: Arc::new(Schema::new(fields)),
+            output_schema: with_results(&input, group, window),
         };
+        let width = schema.fields().len();
         let widened = input.schema.fields().len();
         let text = texts(group.iter().map(|place| &window.window_expr[*place]));
         let node = window_node(input, spec, text);
@@ -146,37 +149,51 @@ impl Stack {
         Ok(())
     }
 
+    /// `aggregates` of each partition, called `__total_0`, … after the columns of the partition: names of their own, since the
+    /// rows they are joined with have the same columns.
+    fn totals<'a>(
+        &self,
+        partition: &[Expr],
+        aggregates: impl Iterator<Item = &'a Expr>,
+    ) -> Result<LogicalPlan> {
+        let mut different: Vec<Expr> = Vec::new();
+        for aggregate in aggregates {
+            // two frames may be the same whole partition
+            different.push(match different.contains(aggregate) {
+                true => aggregate.clone().alias(format!("__again_{}", different.len())),
+                false => aggregate.clone(),
+            });
+        }
+        let totals = Aggregate::try_new(self.plan.clone(), partition.to_vec(), different);
+        let totals = LogicalPlan::Aggregate(totals.map_err(planning)?);
+        let columns = totals.schema().columns().into_iter().enumerate();
+        let named: Vec<Expr> = columns
+            .map(|(i, column)| Expr::Column(column).alias(format!("__total_{i}")))
+            .collect();
+        LogicalPlanBuilder::from(totals)
+            .project(named)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(planning)
+    }
+
     /// Adds the calls at `group`, which are over the same whole partitions: what they are for each partition, joined
     /// with its rows.
-    fn join_back(
-        &mut self,
-        group: &[usize],
-        calls: &[std::result::Result<Call<'_>, String>],
-        window: &Window,
-    ) -> Result<()> {
+    fn join_back(&mut self, group: &[usize], calls: &[Planning<'_>], window: &Window) -> Result<()> {
         let chosen: Vec<&Call<'_>> = group.iter().filter_map(|i| calls[*i].as_ref().ok()).collect();
         let partition = chosen.first().map_or(&[][..], |call| call.order.partition);
         let aggregates = chosen.iter().filter_map(|call| match &call.planned {
-            Planned::Whole(aggregate) => Some(Expr::clone(aggregate)),
+            Planned::Whole(aggregate) => Some(aggregate.as_ref()),
             _ => None,
         });
-        let totals = Aggregate::try_new(self.plan.clone(), partition.to_vec(), aggregates.collect());
-        let totals = LogicalPlan::Aggregate(totals.map_err(planning)?);
-        // names of their own, since the same columns come from the other side
+        let totals = self.totals(partition, aggregates)?;
         let total = |i: usize| Expr::Column(Column::from_name(format!("__total_{i}")));
-        let named = totals.schema().columns().into_iter().enumerate();
-        let named = named.map(|(i, column)| Expr::Column(column).alias(format!("__total_{i}")));
-        let named: Vec<Expr> = named.collect();
-        let totals = LogicalPlanBuilder::from(totals)
-            .project(named)
-            .and_then(LogicalPlanBuilder::build);
         let on = partition
             .iter()
             .enumerate()
             .map(|(i, expr)| (expr.clone(), total(i)));
         let joined = Join::try_new(
             self.plan.clone(),
-            Arc::new(totals.map_err(planning)?),
+            Arc::new(totals),
             on.collect(),
             None,
             JoinType::Inner,
@@ -204,16 +221,13 @@ impl Stack {
 }
 
 /// The places of the incremental calls that `is_chosen`.
-fn chosen(
-    calls: &[std::result::Result<Call<'_>, String>],
-    is_chosen: impl Fn(&Call<'_>) -> bool,
-) -> Vec<usize> {
+fn chosen(calls: &[Planning<'_>], is_chosen: impl Fn(&Call<'_>) -> bool) -> Vec<usize> {
     let is_chosen = |place: &usize| calls[*place].as_ref().is_ok_and(&is_chosen);
     (0..calls.len()).filter(is_chosen).collect()
 }
 
 /// `places` by what the calls there are partitioned and ordered by.
-fn by_order(places: Vec<usize>, calls: &[std::result::Result<Call<'_>, String>]) -> Vec<Vec<usize>> {
+fn by_order(places: Vec<usize>, calls: &[Planning<'_>]) -> Vec<Vec<usize>> {
     let order = |place: usize| calls[place].as_ref().ok().map(Call::shared_order);
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for place in places {
@@ -223,6 +237,17 @@ fn by_order(places: Vec<usize>, calls: &[std::result::Result<Call<'_>, String>])
         }
     }
     groups
+}
+
+/// The columns of `input` and those of the calls at `group`.
+fn with_results(input: &Node, group: &[usize], window: &Window) -> SchemaRef {
+    let fields = input.schema.fields().iter();
+    let mut fields: Vec<Field> = fields.map(|field| field.as_ref().clone()).collect();
+    for place in group {
+        let field = window.schema.field(window.input.schema().fields().len() + place);
+        fields.push(Field::new(field.name(), plain_type(field.data_type()), true));
+    }
+    Arc::new(Schema::new(fields))
 }
 
 fn collected(planned: Vec<Planned>) -> WindowCalls {
