@@ -57,6 +57,9 @@ impl Rank {
         changes: &Changes<'_>,
         values: &RankedValues<'_>,
     ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         let before = (Bound::Unbounded, Bound::Excluded(self.low.as_slice()));
         self.count = self.count.saturating_add(changes.values().sum());
         self.below = self
