@@ -131,14 +131,18 @@ impl Sequence<'_> {
         let (mut results, mut entered) = (Vec::with_capacity(self.wanted.len()), 0);
         for frame in self.frames(frame) {
             for place in entered.max(frame.start)..frame.end {
-                let is_worse = |kept: &mut usize| !is_before(value(*kept), value(place), extreme);
-                while best.pop_back_if(is_worse).is_some() {}
+                let is_worse = |kept: &usize| !is_before(value(*kept), value(place), extreme);
+                while best.back().is_some_and(is_worse) {
+                    best.pop_back();
+                }
                 if !is_null(value(place)) {
                     best.push_back(place);
                 }
             }
             entered = entered.max(frame.end);
-            while best.pop_front_if(|place| *place < frame.start).is_some() {}
+            while best.front().is_some_and(|place| *place < frame.start) {
+                best.pop_front();
+            }
             results.push(value_of(best.front().map(|place| value(*place))));
         }
         results
