@@ -32,9 +32,13 @@ pub(crate) const FLOAT: DataType = DataType::Float64;
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(Planner::new().unwrap())
+    }
+
+    /// With functions of its own, for example.
+    pub(crate) fn with(planner: Planner) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
-        let planner = Planner::new().unwrap();
         let relations = Arc::new(Relations::starting_at(1));
         let mut txn = store.begin().unwrap();
         let now = Timestamp(1_700_000_000_000_000);

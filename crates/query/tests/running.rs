@@ -81,6 +81,20 @@ fn a_comparison_with_any_row_of_the_same_table_means_the_row_around() {
 }
 
 #[test]
+fn a_window_that_starts_from_a_named_one_has_its_partition_and_order() {
+    let spelled = |over: &str| {
+        run(&format!(
+            "SELECT id, sum(id) OVER ({over}) AS s, (SELECT max(n) FROM (SELECT count(*) OVER (w ROWS 1 PRECEDING) AS n
+             FROM chat WINDOW w AS (ORDER BY id)) AS t) AS n FROM message
+             WINDOW w AS (PARTITION BY chat_id), W2 AS (w ORDER BY id DESC) ORDER BY id"
+        ))
+    };
+    let wanted = spelled("PARTITION BY chat_id ORDER BY id DESC ROWS 1 PRECEDING");
+    assert_eq!(spelled("w ORDER BY id DESC ROWS 1 PRECEDING"), wanted);
+    assert_eq!(spelled("w2 ROWS 1 PRECEDING"), wanted);
+}
+
+#[test]
 fn nested_fields_are_read_both_ways() {
     let want = ["name | message", "general | hi", "general | ho"];
     assert_eq!(

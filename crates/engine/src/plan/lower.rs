@@ -100,6 +100,7 @@ impl<'a> Lowering<'a> {
                 Err(reason) => self.scoped_aggregate(aggregate, reason),
             },
             LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Union(union) => self.union(union).map(Ok),
             LogicalPlan::EmptyRelation(relation) => self.empty(relation),
             LogicalPlan::Values(values) => self.values(values),
@@ -228,7 +229,6 @@ pub(super) fn origin(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// Why there is no incremental operator for this kind of node.
 fn reason_of(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::RecursiveQuery(_) => "a recursive query",
         LogicalPlan::Subquery(_) => "a correlated subquery",
         _ => "no incremental operator for it yet",
