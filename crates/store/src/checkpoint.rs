@@ -60,7 +60,7 @@ impl Checkpointer {
             committed,
             log,
             retention: options.retention,
-            overlay_bytes: options.overlay_bytes,
+            overlay_bytes: options.overlay_bytes_max(),
             run: Mutex::new(()),
             progress: Mutex::new(Progress {
                 checkpointed,
@@ -178,6 +178,7 @@ impl Checkpointer {
             let (writes, next) = overlay.collapse(&start, target, BATCH_KEYS);
             kv.apply(&writes)?;
             overlay.forget(writes.keys(), target);
+            self.committed.tell_memory();
             keys += writes.len();
             from = next;
             self.progressed.notify_all();

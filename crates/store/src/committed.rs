@@ -6,10 +6,13 @@
 
 use crate::Kv;
 use crate::folder::FolderLock;
+use crate::gaps::{DEAD_MIN, Gaps};
+use crate::kv::Pairs;
 use crate::overlay::{Overlay, OverlayWindow, Writes};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use viewfeed_change::{Epoch, Result};
 
 /// A scan reads this many entries first, because most scans are of a key with few rows …
@@ -24,6 +27,9 @@ pub(crate) type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
 pub(crate) struct Committed {
     pub(crate) kv: Arc<dyn Kv>,
     pub(crate) overlay: Overlay,
+    gaps: Gaps,
+    /// Deleted entries scans have passed over before their first pair.
+    dead_passed: AtomicU64,
     pins: Mutex<Pins>,
     /// Held as long as anybody can read the files; last, so that it is given up after they are closed.
     _lock: FolderLock,
@@ -42,6 +48,8 @@ impl Committed {
         Self {
             kv,
             overlay: Overlay::default(),
+            gaps: Gaps::new(last),
+            dead_passed: AtomicU64::new(0),
             pins: Mutex::new(Pins { last, held }),
             _lock: lock,
         }
@@ -55,8 +63,18 @@ impl Committed {
     /// Makes `epoch` the one new snapshots show. All of its writes become visible at once.
     pub(crate) fn publish(&self, epoch: Epoch, writes: Writes) {
         let held: Vec<Epoch> = self.pins.lock().held.keys().copied().collect();
+        self.gaps.cut(epoch, &writes);
         self.overlay.insert(epoch, writes, &held);
         self.pins.lock().last = epoch;
+    }
+
+    /// Tells the Kv how much memory is taken above it.
+    pub(crate) fn tell_memory(&self) {
+        self.kv.set_memory_above(self.overlay.bytes());
+    }
+
+    pub(crate) fn dead_passed(&self) -> u64 {
+        self.dead_passed.load(Ordering::Relaxed)
     }
 
     /// The newest epoch that may be copied to the Kv: no snapshot is older, now or later.
@@ -112,12 +130,20 @@ impl Snapshot {
 
     /// Starts reading `from..to` (`to` = None: no end).
     pub(crate) fn windows(&self, from: &[u8], to: Option<Vec<u8>>) -> Windows<'_> {
+        let gap_end = self.committed.gaps.after(from, self.epoch);
+        // A gap can reach beyond the range, when it was found by a scan of a longer one.
+        let start = gap_end.map(|end| to.clone().map_or(end.clone(), |to| to.min(end)));
         Windows {
             snapshot: self,
             at: Some(from.to_vec()),
+            start,
             to,
             ahead: None,
             chunk: CHUNK_FIRST,
+            lead: Some(Lead {
+                from: from.to_vec(),
+                dead: 0,
+            }),
         }
     }
 }
@@ -127,15 +153,26 @@ pub(crate) struct Windows<'a> {
     snapshot: &'a Snapshot,
     /// Where the next window starts; None at the end.
     at: Option<Vec<u8>>,
+    /// Where the first window is read from, if there is nothing before.
+    start: Option<Vec<u8>>,
     to: Option<Vec<u8>>,
     /// Overlay entries read and not yet given out.
     ahead: Option<OverlayWindow>,
     chunk: usize,
+    /// What there was before the first pair; None once there is one.
+    lead: Option<Lead>,
+}
+
+/// The start of a range, in which nothing was found so far.
+struct Lead {
+    from: Vec<u8>,
+    /// Deleted entries passed over.
+    dead: usize,
 }
 
 /// Every pair of a part of the range: keys from `from` on and before `end` (None: no end).
 pub(crate) struct Window {
-    pub(crate) pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) pairs: Pairs,
     pub(crate) from: Vec<u8>,
     pub(crate) end: Option<Vec<u8>>,
 }
@@ -145,14 +182,18 @@ impl Windows<'_> {
         let Some(from) = self.at.take() else {
             return Ok(None);
         };
-        let committed = &self.snapshot.committed;
+        let (committed, epoch) = (&self.snapshot.committed, self.snapshot.epoch);
+        let start = self.start.take();
+        let start = start.as_ref().unwrap_or(&from);
         let read_overlay = || {
             committed
                 .overlay
-                .window(&from, self.to.as_deref(), self.snapshot.epoch, self.chunk)
+                .window(start, self.to.as_deref(), epoch, self.chunk)
         };
         let mut ahead = self.ahead.take().unwrap_or_else(read_overlay);
-        let stored = committed.kv.scan(&from, ahead.end.as_deref(), self.chunk)?;
+        let (stored, mut dead) = committed
+            .kv
+            .scan_counting(start, ahead.end.as_deref(), self.chunk)?;
         let (end, newer) = if stored.len() == self.chunk {
             let mut end = stored.last().map(|pair| pair.0.clone()).unwrap_or_default();
             end.push(0);
@@ -168,12 +209,38 @@ impl Windows<'_> {
             self.at.clone_from(&end);
         }
         self.chunk = (self.chunk * 4).min(CHUNK_MAX);
+        dead += newer.iter().take_while(|(_, value)| value.is_none()).count();
         let pairs = merge(stored, newer);
+        self.note_lead(&pairs, dead);
         Ok(Some(Window { pairs, from, end }))
+    }
+
+    /// Counts deleted entries before the first pair; notes the stretch they lie in when it ends, if they are many.
+    fn note_lead(&mut self, pairs: &Pairs, dead: usize) {
+        let Some(mut lead) = self.lead.take() else {
+            return;
+        };
+        lead.dead += dead;
+        let committed = &self.snapshot.committed;
+        committed.dead_passed.fetch_add(dead as u64, Ordering::Relaxed);
+        let end = match (pairs.first(), &self.at, &self.to) {
+            (Some((first, _)), ..) => Some(first),
+            (None, None, Some(to)) => Some(to),
+            (None, None, None) => None,
+            (None, Some(_), _) => {
+                self.lead = Some(lead);
+                return;
+            }
+        };
+        if let Some(end) = end
+            && lead.dead >= DEAD_MIN
+        {
+            committed.gaps.note(&lead.from, end, self.snapshot.epoch);
+        }
     }
 }
 
-fn merge(stored: Vec<(Vec<u8>, Vec<u8>)>, newer: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn merge(stored: Pairs, newer: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Pairs {
     if newer.is_empty() {
         return stored;
     }

@@ -36,7 +36,7 @@ impl State {
         };
         let options = Options {
             durability: Durability::Relaxed { interval_ms: 60_000 },
-            cache_bytes: 1 << 20,
+            memory_bytes: 1 << 20,
             form,
             ..Options::default()
         };

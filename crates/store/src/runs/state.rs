@@ -2,7 +2,7 @@
 //! here, one at a time.
 
 use super::cache::BlockCache;
-use super::filter::Counts;
+use super::filter::{Counts, KeyHash, StartHashes};
 use super::manifest::{self, ListedRun, Manifest};
 use super::merge::Source;
 use super::run::{Range, Run};
@@ -18,6 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use viewfeed_change::{Error, Result};
+
+/// A table is written as a run when it has so many bytes, whether a flush was asked for or not …
+const TABLE_BYTES_MAX: usize = 64 << 20;
+/// … or this part of the memory there is.
+const TABLE_SHARE: usize = 8;
 
 /// The right to turn tables into runs.
 #[derive(Default)]
@@ -115,9 +120,10 @@ impl State {
         if let Some(value) = frozen.as_ref().and_then(|table| table.get(key)) {
             return Ok(value.clone());
         }
+        let hash = KeyHash::of(key);
         for Listed { run, hidden } in runs.iter() {
             let is_hidden = hidden.iter().any(|prefix| key.starts_with(prefix));
-            if !is_hidden && let Some(value) = run.get(key)? {
+            if !is_hidden && let Some(value) = run.get(key, hash)? {
                 return Ok(value);
             }
         }
@@ -145,11 +151,31 @@ impl State {
 
     /// Puts writes in the active table; gives its bytes.
     pub(super) fn put(&self, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> usize {
-        let active = &mut self.view.write().active;
-        for (key, value) in writes {
-            active.put(key, value);
-        }
-        active.bytes()
+        let (before, after) = {
+            let active = &mut self.view.write().active;
+            let before = active.bytes();
+            for (key, value) in writes {
+                active.put(key, value);
+            }
+            (before, active.bytes())
+        };
+        self.cache.reserve(after - before);
+        after
+    }
+
+    /// Bytes of memory everything here takes: blocks, indexes, filters, tables.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// Notes how much memory is taken above.
+    pub(super) fn set_memory_above(&self, bytes: usize) {
+        self.cache.set_above(bytes);
+    }
+
+    /// The bytes of a table that is to be written as a run.
+    pub(super) fn table_bytes_max(&self) -> usize {
+        TABLE_BYTES_MAX.min(self.cache.bytes_max() / TABLE_SHARE)
     }
 
     /// Writes one table as a run; false if there is none. A table that could not be written stays, for the next call.
@@ -178,6 +204,8 @@ impl State {
         }
         let run = self.end_run(writer)?;
         let publish = |view: &mut View| view.frozen = None;
+        let table_bytes = table.bytes();
+        drop(table);
         self.relist(
             |runs| {
                 let new = run.map(|run| Listed {
@@ -188,6 +216,7 @@ impl State {
             },
             publish,
         )?;
+        self.cache.release(table_bytes);
         Ok(true)
     }
 
@@ -200,7 +229,7 @@ impl State {
         let range = Range {
             from: prefix,
             to: end.as_deref(),
-            start: prefix,
+            start: StartHashes::of(prefix),
         };
         let hide = |listed: &Listed| {
             let mut listed = listed.clone();
