@@ -2,7 +2,9 @@
 //!
 //! Reading is safe in one order only: the overlay of a range before the Kv of that range. A checkpoint copies a
 //! version to the Kv before it removes it from the overlay, so what the overlay no longer had, the Kv has by then; and
-//! it copies only what the oldest reader may see, so the Kv never shows a reader its future.
+//! it copies only what the oldest reader may see, so the Kv never shows a reader its future. Where a reader is held so
+//! long that memory grows, it gets a snapshot of the Kv as of its epoch, and the checkpoint goes on: who has read the Kv
+//! looks then whether there is a snapshot by now, and if so reads that instead.
 
 use crate::Kv;
 use crate::folder::FolderLock;
@@ -12,13 +14,16 @@ use crate::overlay::{Overlay, OverlayWindow, Writes};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use viewfeed_change::{Epoch, Result};
 
 /// A scan reads this many entries first, because most scans are of a key with few rows …
 const CHUNK_FIRST: usize = 16;
 /// … then four times as many each time, up to this.
 const CHUNK_MAX: usize = 1024;
+
+/// Readers of so many epochs may have a Kv of their own; those of others keep checkpoints back.
+const APART_MAX: usize = 16;
 
 /// A key with its value, or with None where it is deleted.
 pub(crate) type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -31,14 +36,24 @@ pub(crate) struct Committed {
     /// Deleted entries scans have passed over before their first pair.
     dead_passed: AtomicU64,
     pins: Mutex<Pins>,
+    /// How many epochs have a Kv of their own: mostly none, and then no reader takes the lock.
+    apart: AtomicUsize,
     /// Held as long as anybody can read the files; last, so that it is given up after they are closed.
     _lock: FolderLock,
 }
 
 struct Pins {
     last: Epoch,
-    /// How many snapshots there are of each epoch.
-    held: BTreeMap<Epoch, usize>,
+    /// The epochs of which there are snapshots.
+    held: BTreeMap<Epoch, Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// How many snapshots there are of it.
+    count: usize,
+    /// What they read, if the Kv has moved on.
+    kv: Option<Arc<dyn Kv>>,
 }
 
 impl Committed {
@@ -51,6 +66,7 @@ impl Committed {
             gaps: Gaps::new(last),
             dead_passed: AtomicU64::new(0),
             pins: Mutex::new(Pins { last, held }),
+            apart: AtomicUsize::new(0),
             _lock: lock,
         }
     }
@@ -62,7 +78,7 @@ impl Committed {
 
     /// Makes `epoch` the one new snapshots show. All of its writes become visible at once.
     pub(crate) fn publish(&self, epoch: Epoch, writes: Writes) {
-        let held: Vec<Epoch> = self.pins.lock().held.keys().copied().collect();
+        let held = self.pins.lock().in_overlay().collect::<Vec<_>>();
         self.gaps.cut(epoch, &writes);
         self.overlay.insert(epoch, writes, &held);
         self.pins.lock().last = epoch;
@@ -80,14 +96,41 @@ impl Committed {
     /// The newest epoch that may be copied to the Kv: no snapshot is older, now or later.
     pub(crate) fn drainable(&self) -> Epoch {
         let pins = self.pins.lock();
-        pins.held.keys().next().copied().unwrap_or(pins.last)
+        pins.in_overlay().next().unwrap_or(pins.last)
+    }
+
+    /// Gives the readers of `epoch` a Kv of their own: what the Kv holds now, which is the state as of that epoch. Only by
+    /// a checkpoint, right after a flush. False if that cannot be, or need not.
+    pub(crate) fn set_apart(&self, epoch: Epoch) -> Result<bool> {
+        let needs_one = |pins: &Pins| epoch < pins.last && pins.in_overlay().next() == Some(epoch);
+        if self.apart.load(Ordering::Relaxed) >= APART_MAX || !needs_one(&self.pins.lock()) {
+            return Ok(false);
+        }
+        let Some(kv) = self.kv.snapshot()? else {
+            return Ok(false);
+        };
+        let mut pins = self.pins.lock();
+        // The last of them may have gone meanwhile: then it is for nobody, and the checkpoint goes on all the same.
+        if let Some(held) = pins.held.get_mut(&epoch) {
+            held.kv = Some(kv);
+            self.apart.fetch_add(1, Ordering::Release);
+        }
+        Ok(true)
+    }
+
+    /// The Kv of the readers of `epoch`, if they have one of their own.
+    fn kv_apart(&self, epoch: Epoch) -> Option<Arc<dyn Kv>> {
+        if self.apart.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.pins.lock().held.get(&epoch)?.kv.clone()
     }
 
     /// The last published state.
     pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
         let mut pins = self.pins.lock();
         let epoch = pins.last;
-        *pins.held.entry(epoch).or_default() += 1;
+        pins.held.entry(epoch).or_default().count += 1;
         Snapshot {
             committed: self.clone(),
             epoch,
@@ -104,11 +147,24 @@ pub(crate) struct Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         let mut pins = self.committed.pins.lock();
-        let count = pins.held.get_mut(&self.epoch).expect("every snapshot is pinned");
-        *count -= 1;
-        if *count == 0 {
-            pins.held.remove(&self.epoch);
+        let held = pins.held.get_mut(&self.epoch).expect("every snapshot is pinned");
+        held.count -= 1;
+        if held.count > 0 {
+            return;
         }
+        let gone = pins.held.remove(&self.epoch);
+        drop(pins);
+        if gone.is_some_and(|held| held.kv.is_some()) {
+            self.committed.apart.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Pins {
+    /// The epochs whose readers read the overlay, oldest first.
+    fn in_overlay(&self) -> impl Iterator<Item = Epoch> {
+        let held = self.held.iter().filter(|(_, held)| held.kv.is_none());
+        held.map(|(epoch, _)| *epoch)
     }
 }
 
@@ -122,9 +178,18 @@ impl Snapshot {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.committed.overlay.get(key, self.epoch) {
-            Some(value) => Ok(value),
-            None => self.committed.kv.get(key),
+        let committed = &self.committed;
+        if let Some(kv) = committed.kv_apart(self.epoch) {
+            return kv.get(key);
+        }
+        if let Some(value) = committed.overlay.get(key, self.epoch) {
+            return Ok(value);
+        }
+        let value = committed.kv.get(key)?;
+        // It may be of a later epoch, if the readers of this one were set apart meanwhile.
+        match committed.kv_apart(self.epoch) {
+            Some(kv) => kv.get(key),
+            None => Ok(value),
         }
     }
 
@@ -182,18 +247,9 @@ impl Windows<'_> {
         let Some(from) = self.at.take() else {
             return Ok(None);
         };
-        let (committed, epoch) = (&self.snapshot.committed, self.snapshot.epoch);
         let start = self.start.take();
         let start = start.as_ref().unwrap_or(&from);
-        let read_overlay = || {
-            committed
-                .overlay
-                .window(start, self.to.as_deref(), epoch, self.chunk)
-        };
-        let mut ahead = self.ahead.take().unwrap_or_else(read_overlay);
-        let (stored, mut dead) = committed
-            .kv
-            .scan_counting(start, ahead.end.as_deref(), self.chunk)?;
+        let (mut ahead, (stored, mut dead)) = self.read(start)?;
         let (end, newer) = if stored.len() == self.chunk {
             let mut end = stored.last().map(|pair| pair.0.clone()).unwrap_or_default();
             end.push(0);
@@ -213,6 +269,37 @@ impl Windows<'_> {
         let pairs = merge(stored, newer);
         self.note_lead(&pairs, dead);
         Ok(Some(Window { pairs, from, end }))
+    }
+
+    /// What there is from `start` on in the overlay, as far as that was looked at; and in the Kv, with the count of what is
+    /// deleted before.
+    fn read(&mut self, start: &[u8]) -> Result<(OverlayWindow, (Pairs, usize))> {
+        let (committed, epoch) = (&self.snapshot.committed, self.snapshot.epoch);
+        let read_overlay = || {
+            committed
+                .overlay
+                .window(start, self.to.as_deref(), epoch, self.chunk)
+        };
+        if committed.kv_apart(epoch).is_none() {
+            let ahead = self.ahead.take().unwrap_or_else(read_overlay);
+            let stored = committed
+                .kv
+                .scan_counting(start, ahead.end.as_deref(), self.chunk)?;
+            // It may be of a later epoch, if the readers of this one were set apart meanwhile.
+            if committed.kv_apart(epoch).is_none() {
+                return Ok((ahead, stored));
+            }
+            self.ahead = Some(ahead);
+        }
+        let kv = committed.kv_apart(epoch);
+        let kv = kv.expect("an epoch stays set apart as long as it is read");
+        // What was read of the overlay stays right; the Kv has all of it.
+        let ahead = self.ahead.take().unwrap_or_else(|| OverlayWindow {
+            entries: Vec::new(),
+            end: self.to.clone(),
+        });
+        let stored = kv.scan_counting(start, ahead.end.as_deref(), self.chunk)?;
+        Ok((ahead, stored))
     }
 
     /// Counts deleted entries before the first pair; notes the stretch they lie in when it ends, if they are many.

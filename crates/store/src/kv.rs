@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use viewfeed_change::{Error, ErrorKind, Result};
 
 /// Keys with their values.
@@ -28,6 +29,11 @@ pub trait Kv: Send + Sync {
     fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()>;
     /// Returns when everything applied before is on disk.
     fn flush(&self) -> Result<()>;
+    /// What is in it now, to be read while it changes, if this form can give that cheaply. Only right after a `flush`, by
+    /// who applies.
+    fn snapshot(&self) -> Result<Option<Arc<dyn Kv>>> {
+        Ok(None)
+    }
     /// Told how much memory what is above takes, which is to stay within one bound with its own.
     fn set_memory_above(&self, _bytes: usize) {}
     /// Deletes every key that starts with `prefix` at once, if this form can do so without looking at each: then true.

@@ -19,6 +19,7 @@ mod manifest;
 mod merge;
 mod merger;
 mod run;
+mod snapshot;
 mod state;
 mod table;
 mod writer;
@@ -33,6 +34,7 @@ use filter::StartHashes;
 use merge::{Merge, Source};
 use merger::Merger;
 use run::{Range, Run};
+use snapshot::RunsSnapshot;
 use state::{Part, State};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -175,6 +177,16 @@ impl Kv for RunsKv {
     fn flush(&self) -> Result<()> {
         self.write_tables()?;
         self.state.small.flush()
+    }
+
+    fn snapshot(&self) -> Result<Option<Arc<dyn Kv>>> {
+        let Some(runs) = self.state.only_runs() else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(RunsSnapshot::new(
+            runs,
+            self.state.small.as_ref(),
+        )?)))
     }
 
     fn set_memory_above(&self, bytes: usize) {

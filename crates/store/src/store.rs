@@ -267,7 +267,7 @@ impl Store {
     }
 
     /// Brings the Kv up to the last epoch and flushes it, so that the next open replays nothing. While a [`Reader`] of
-    /// an older epoch is held, only up to that one.
+    /// an older epoch is held, only up to that one, unless memory is past its limit and the form is [`Form::Runs`].
     pub fn checkpoint(&self) -> Result<()> {
         self.inner.checkpointer.run()
     }
@@ -275,6 +275,11 @@ impl Store {
     /// How many deleted entries scans have passed over before what they found first, since it was opened.
     pub fn dead_passed(&self) -> u64 {
         self.inner.committed.dead_passed()
+    }
+
+    /// Bytes of committed versions in memory: those not checkpointed yet, and those only a reader sees.
+    pub fn versions_bytes(&self) -> usize {
+        self.inner.committed.overlay.bytes()
     }
 
     /// Bytes on disk: (log, kv).

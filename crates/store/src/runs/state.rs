@@ -60,6 +60,18 @@ pub(super) struct Part {
     pub(super) runs: Arc<Vec<Listed>>,
 }
 
+impl Part {
+    /// Of runs alone.
+    pub(super) fn of_runs(runs: Arc<Vec<Listed>>) -> Self {
+        Self {
+            head: Head::default(),
+            head_end: None,
+            frozen: None,
+            runs,
+        }
+    }
+}
+
 /// A point in a change of the files, for tests of what a crash leaves there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -120,14 +132,14 @@ impl State {
         if let Some(value) = frozen.as_ref().and_then(|table| table.get(key)) {
             return Ok(value.clone());
         }
-        let hash = KeyHash::of(key);
-        for Listed { run, hidden } in runs.iter() {
-            let is_hidden = hidden.iter().any(|prefix| key.starts_with(prefix));
-            if !is_hidden && let Some(value) = run.get(key, hash)? {
-                return Ok(value);
-            }
-        }
-        Ok(None)
+        find_in(&runs, key, KeyHash::of(key))
+    }
+
+    /// The runs, if nothing is in tables.
+    pub(super) fn only_runs(&self) -> Option<Arc<Vec<Listed>>> {
+        let view = self.view.read();
+        let has_tables = view.frozen.is_some() || !view.active.is_empty();
+        (!has_tables).then(|| view.runs.clone())
     }
 
     /// What `from..to` is made of, with at most `limit` entries of the active table.
@@ -335,6 +347,17 @@ impl State {
 
     #[cfg(not(test))]
     fn reached(&self, _: Step) {}
+}
+
+/// The value of `key` in `runs`, newest first.
+pub(super) fn find_in(runs: &[Listed], key: &[u8], hash: KeyHash) -> Result<Option<Vec<u8>>> {
+    for Listed { run, hidden } in runs {
+        let is_hidden = hidden.iter().any(|prefix| key.starts_with(prefix));
+        if !is_hidden && let Some(value) = run.get(key, hash)? {
+            return Ok(value);
+        }
+    }
+    Ok(None)
 }
 
 /// The list of the runs in `dir`. Fails as `Corrupt` if there are runs and no list, which is made before the first run.
