@@ -305,7 +305,9 @@ fn open_kv(dir: &Path, options: &Options) -> Result<Arc<dyn Kv>> {
     if !has_runs && (options.form == Form::Sled || !is_new) {
         return Ok(Arc::new(sled));
     }
+    // However little there is, sled's least share leaves half.
     let runs_bytes = options.memory_bytes.saturating_sub(sled_bytes);
+    let runs_bytes = runs_bytes.max(options.memory_bytes / 2);
     Ok(Arc::new(RunsKv::open(&runs_dir, Arc::new(sled), runs_bytes)?))
 }
 

@@ -21,8 +21,10 @@ use viewfeed_change::{Error, Result};
 
 /// A table is written as a run when it has so many bytes, whether a flush was asked for or not …
 const TABLE_BYTES_MAX: usize = 64 << 20;
-/// … or this part of the memory there is.
+/// … or this part of the memory there is …
 const TABLE_SHARE: usize = 8;
+/// … but not with less than this.
+const TABLE_BYTES_MIN: usize = 64 << 10;
 
 /// The right to turn tables into runs.
 #[derive(Default)]
@@ -187,7 +189,8 @@ impl State {
 
     /// The bytes of a table that is to be written as a run.
     pub(super) fn table_bytes_max(&self) -> usize {
-        TABLE_BYTES_MAX.min(self.cache.bytes_max() / TABLE_SHARE)
+        let share = self.cache.bytes_max() / TABLE_SHARE;
+        share.clamp(TABLE_BYTES_MIN, TABLE_BYTES_MAX)
     }
 
     /// Writes one table as a run; false if there is none. A table that could not be written stays, for the next call.
