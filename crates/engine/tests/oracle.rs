@@ -23,7 +23,7 @@ mod views;
 mod watched;
 pub(crate) mod world;
 
-use case::{Case, Step};
+use case::{Case, Form, Step};
 use plans::Plans;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -270,6 +270,36 @@ fn removing_everything_leaves_no_state() {
         }
     };
     if let Err(report) = for_each_number(cases.max(1), &work) {
+        panic!("{report}");
+    }
+}
+
+/// The entries a case leaves in run files, a file more after each step and merged as they become many, are those it leaves in
+/// a tree in memory. What views say on the way is compared with DataFusion in both.
+#[test]
+fn run_files_and_a_tree_in_memory_hold_the_same() {
+    let (seed, cases) = (seed(), setting("VIEWFEED_ORACLE_CASES", || CASES) / 200);
+    let planner = Planner::new().unwrap();
+    let work = |number| {
+        let mut case = random_case(seed.rotate_left(17), number);
+        case.steps = script::with_checkpoints(&case.steps);
+        let mut left = Vec::new();
+        for form in [Form::Runs, Form::Memory] {
+            case.modes.form = form;
+            let world = World::new(&planner, case.modes, Defect::None);
+            let entries = world.and_then(|mut world| world.run(&case).and_then(|()| world.entries()));
+            match entries {
+                Ok(entries) => left.push(entries),
+                Err(Failure::Unanswerable(_)) => return Ok(()),
+                Err(Failure::Wrong(wrong)) => return Err(format!("{seed}, case {number}:\n{case}{wrong}")),
+            }
+        }
+        let is_same = left[0] == left[1];
+        is_same
+            .then_some(())
+            .ok_or_else(|| format!("{seed}, case {number}: they differ\n{case}"))
+    };
+    if let Err(report) = for_each_case(cases.max(1), &work) {
         panic!("{report}");
     }
 }

@@ -366,7 +366,7 @@ fn first(rows: &RecordBatch, view: &Relation) -> RecordBatch {
 fn open(dir: &std::path::Path) -> Store {
     let options = Options {
         durability: Durability::Relaxed { interval_ms: 1000 },
-        cache_bytes: 8 << 20,
+        memory_bytes: 8 << 20,
         ..Options::default()
     };
     Store::open(dir, options).unwrap()

@@ -74,6 +74,12 @@ fn at_pace(steps: Vec<Step>, pace: Pace) -> Vec<Step> {
     paced
 }
 
+/// `steps` with a checkpoint after each: nothing stays above the form of the state, so every read is one of it.
+pub(crate) fn with_checkpoints(steps: &[Step]) -> Vec<Step> {
+    let others = steps.iter().filter(|step| !matches!(step, Step::Checkpoint));
+    others.flat_map(|step| [step.clone(), Step::Checkpoint]).collect()
+}
+
 /// What must make no difference. In memory mostly, which is quickest.
 pub(crate) fn modes(rng: &mut SmallRng) -> Modes {
     let form = match rng.random_range(0..20) {

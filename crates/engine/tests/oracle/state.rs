@@ -35,7 +35,7 @@ impl State {
     pub(super) fn open(&self) -> Result<Store, Failure> {
         let mut options = Options {
             durability: Durability::Relaxed { interval_ms: 60_000 },
-            cache_bytes: 1 << 20,
+            memory_bytes: 1 << 20,
             form: viewfeed_store::Form::Sled,
             ..Options::default()
         };

@@ -128,16 +128,21 @@ impl World {
 
     /// How many entries the engine and the tables have in the store.
     pub(crate) fn state_entries(&self) -> Result<usize, Failure> {
+        Ok(self.entries()?.len())
+    }
+
+    /// Every entry the engine and the tables have in the store.
+    pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
         let reader = self.store().reader();
-        let mut count = 0;
+        let mut entries = Vec::new();
         for prefix in [b"a", b"o"] {
-            let mut each = |_: &[u8], _: &[u8]| {
-                count += 1;
+            let mut each = |key: &[u8], value: &[u8]| {
+                entries.push((key.to_vec(), value.to_vec()));
                 Ok(ControlFlow::Continue(()))
             };
             reader.scan(prefix, prefix, &mut each).map_err(wrong)?;
         }
-        Ok(count)
+        Ok(entries)
     }
 
     pub(super) fn store(&self) -> &Store {
