@@ -286,7 +286,7 @@ fn run_files_and_a_tree_in_memory_hold_the_same() {
         let mut left = Vec::new();
         for form in [Form::Runs, Form::Memory] {
             case.modes.form = form;
-            let world = World::new(&planner, case.modes, Defect::None);
+            let world = World::new(&planner, &case, Defect::None);
             let entries = world.and_then(|mut world| world.run(&case).and_then(|()| world.entries()));
             match entries {
                 Ok(entries) => left.push(entries),
@@ -299,7 +299,7 @@ fn run_files_and_a_tree_in_memory_hold_the_same() {
             .then_some(())
             .ok_or_else(|| format!("{seed}, case {number}: they differ\n{case}"))
     };
-    if let Err(report) = for_each_case(cases.max(1), &work) {
+    if let Err(report) = for_each_number(cases.max(1), &work) {
         panic!("{report}");
     }
 }

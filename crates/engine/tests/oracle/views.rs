@@ -61,7 +61,7 @@ impl World {
                 .relations
                 .get(self.views[*place].id)
                 .expect("a view is never dropped");
-            engine.drop_view(old, &mut txn).map_err(wrong)?;
+            engine.drop_view(old, &self.relations, &mut txn).map_err(wrong)?;
         }
         txn.seal();
         engine.set_time(self.now);
