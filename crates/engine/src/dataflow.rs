@@ -17,6 +17,8 @@ use crate::operator::rescope::Rescope;
 use crate::operator::single::Single;
 use crate::operator::top_k::TopK;
 use crate::operator::union::Union;
+use crate::operator::unnest::Unnest;
+use crate::operator::window::{Near, Running, WindowCalls};
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
 use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, RescopePlan, StateName, state_names};
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,6 +209,7 @@ impl Builder<'_> {
                 Work::operator(Distinct::new(node.schema.clone(), state)?)
             }
             Kind::Expand(sets) => Work::operator(Expand::new(sets.clone(), node.schema.clone())),
+            Kind::Unnest(spec, _) => Work::operator(Unnest::new(spec.clone(), node.schema.clone())),
             Kind::Aggregate(spec, _) => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(Aggregate::new(spec.clone(), state, self.errors(node))?)
@@ -214,6 +217,14 @@ impl Builder<'_> {
             Kind::TopK(plan) => {
                 let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
                 Work::operator(TopK::new(&node.schema, plan.spec.clone(), state)?)
+            }
+            Kind::Window(plan) => {
+                let (state, _) = keys::allocate(self.txn, &next(&mut names))?;
+                let (schema, spec) = (&node.inputs[0].schema, plan.spec.clone());
+                match &plan.spec.calls {
+                    WindowCalls::Near(calls) => Work::operator(Near::new(schema, spec, calls, state)?),
+                    WindowCalls::Running(calls) => Work::operator(Running::new(schema, spec, calls, state)?),
+                }
             }
             Kind::Rescope(plan) => Work::operator(self.rescope(node, plan, &mut names)?),
             Kind::Recompute(plan) => Work::Recompute(Box::new(self.recompute(node, plan, &mut names)?)),

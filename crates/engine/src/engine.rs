@@ -14,9 +14,9 @@ mod timing;
 pub use errors::view_errors_relation;
 pub use timing::StepTimes;
 
-use crate::ExplainedNode;
 use crate::dataflow::Dataflow;
 use crate::plan::plan_view;
+use crate::{ExplainedNode, Rung};
 use open::Repair;
 use record::Record;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,8 @@ pub struct Engine {
     error_deltas: Vec<Delta>,
     now: Timestamp,
     stopwatch: Option<Stopwatch>,
+    /// The best rung for nodes that have a choice.
+    best: Rung,
 }
 
 /// A view with its operators.
@@ -113,14 +115,26 @@ impl Engine {
     /// changed by that is given by [`Engine::take_opening_deltas`]. A view that cannot be filled stays failed, which is
     /// no error of `open`. `now` is what `now()` gives then. Needs a sealed `txn`.
     pub fn open(planner: Planner, relations: &Arc<Relations>, now: Timestamp, txn: &mut Txn) -> Result<Self> {
-        let mut engine = Self::empty(planner, now);
+        Self::open_at(planner, relations, now, txn, Rung::Incremental)
+    }
+
+    /// Like [`Engine::open`], but nodes that have a choice stand on no better rung than `best`, which must make no
+    /// difference to any content: for tests.
+    pub fn open_at(
+        planner: Planner,
+        relations: &Arc<Relations>,
+        now: Timestamp,
+        txn: &mut Txn,
+        best: Rung,
+    ) -> Result<Self> {
+        let mut engine = Self::empty(planner, now, best);
         engine.attach_all(relations, txn, Repair::Fill)?;
         Ok(engine)
     }
 
     /// Plans a view without creating it. Fails on SQL that DataFusion cannot plan, with its message.
     pub fn plan(&self, sql: &str, search_schema: &str, relations: &Arc<Relations>) -> Result<NewView> {
-        let planned = plan_view(&self.planner, sql, search_schema, relations)?;
+        let planned = plan_view(&self.planner, self.best, sql, search_schema, relations)?;
         let named = self.planner.named(sql, relations, search_schema)?;
         if let Some(system) = named
             .iter()
@@ -175,7 +189,7 @@ impl Engine {
     /// relations and a reader as they are now. Writes nothing that must be kept: this `txn` may be discarded too.
     pub fn reload(&mut self, relations: &Arc<Relations>, txn: &mut Txn) -> Result<()> {
         let (opening, stopwatch) = (std::mem::take(&mut self.opening), self.stopwatch.take());
-        *self = Self::empty(self.planner.clone(), self.now);
+        *self = Self::empty(self.planner.clone(), self.now, self.best);
         (self.opening, self.stopwatch) = (opening, stopwatch);
         self.attach_all(relations, txn, Repair::Nothing)
     }
@@ -228,7 +242,7 @@ impl Engine {
         self.failed.get(&view)
     }
 
-    fn empty(planner: Planner, now: Timestamp) -> Self {
+    fn empty(planner: Planner, now: Timestamp, best: Rung) -> Self {
         Self {
             planner,
             views: BTreeMap::new(),
@@ -238,6 +252,7 @@ impl Engine {
             error_deltas: Vec::new(),
             now,
             stopwatch: None,
+            best,
         }
     }
 }

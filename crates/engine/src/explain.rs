@@ -2,7 +2,8 @@
 
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
-use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, state_names};
+use crate::operator::window::WindowCalls;
+use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, WindowPlan, state_names};
 use std::fmt;
 use viewfeed_change::{ColumnPath, Relation, RelationId};
 use viewfeed_store::arrange;
@@ -136,6 +137,7 @@ impl ExplainedNode {
                 "O(Δ · sets)",
                 String::new(),
             ),
+            Kind::Unnest(_, text) => (format!("Unnest {text}"), "O(Δ · elements)", String::new()),
             Kind::Aggregate(spec, text) => (
                 format!("Aggregate {text}"),
                 match spec.calls.iter().any(AggregateCall::is_list) {
@@ -149,6 +151,7 @@ impl ExplainedNode {
                 "O(Δ log n + offset + k)",
                 "state: every row, in order".to_owned(),
             ),
+            Kind::Window(plan) => explain_window(plan),
             Kind::Rescope(plan) => explain_rescope(node, plan),
             Kind::Recompute(plan) => (
                 plan.text.clone(),
@@ -256,6 +259,17 @@ fn explain_delta_join(node: &Node, plan: &DeltaJoinPlan) -> (String, &'static st
     let paths = paths.collect::<Vec<_>>().join(", ");
     let note = format!("state: {}  paths: {paths}", kept.join(", "));
     (plan.text.clone(), "O(Δ · matches)", note)
+}
+
+fn explain_window(plan: &WindowPlan) -> (String, &'static str, String) {
+    let (cost, state) = match plan.spec.calls {
+        WindowCalls::Near(_) => ("O(Δ · frame · log n)", "every row, in order, twice"),
+        WindowCalls::Running(_) => (
+            "O(rows after the change whose results change)",
+            "every row, in order, with what is before it",
+        ),
+    };
+    (format!("Window {}", plan.text), cost, format!("state: {state}"))
 }
 
 fn explain_rescope(node: &Node, plan: &RescopePlan) -> (String, &'static str, String) {

@@ -9,12 +9,15 @@ pub(crate) mod expand;
 pub(crate) mod filter_project;
 pub(crate) mod isolate;
 pub(crate) mod join;
+mod ordered_rows;
 pub(crate) mod recompute;
 pub(crate) mod rescope;
 pub(crate) mod single;
 pub(crate) mod tally;
 pub(crate) mod top_k;
 pub(crate) mod union;
+pub(crate) mod unnest;
+pub(crate) mod window;
 
 use arrow::datatypes::SchemaRef;
 use viewfeed_change::{Batch, Result};

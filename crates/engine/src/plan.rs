@@ -2,9 +2,9 @@
 //! collection of weighted rows of plain types. Planning is pure: nothing here touches the store.
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
-//! value), `delta_join` (joins of many inputs), `clock` (with `bound`: conditions over the time), `top_k`,
-//! `row_number`, `scoped` and `recompute` lower what their names say; `facts` follows keys and meanings of columns through
-//! it, `fingerprint` names the state of a node.
+//! value), `delta_join` (joins of many inputs), `clock` (with `bound`: conditions over the time), `top_k`, `row_number`,
+//! `unnest`, `window` (with `window_call`), `scoped` and `recompute` lower what their names say; `facts` follows keys and
+//! meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
 mod band;
@@ -23,7 +23,10 @@ mod row_number;
 mod scalar;
 mod scoped;
 mod top_k;
+mod unnest;
 mod view;
+mod window;
+mod window_call;
 
 pub(crate) use delta_join::{DeltaJoinPlan, HopPlan, with_delta_joins};
 pub(crate) use facts::Facts;
@@ -37,6 +40,8 @@ use crate::operator::expand::GroupingSet;
 use crate::operator::filter_project::Stage;
 use crate::operator::join::{JoinForm, Residual};
 use crate::operator::top_k::TopKSpec;
+use crate::operator::unnest::UnnestSpec;
+use crate::operator::window::WindowSpec;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
@@ -81,10 +86,14 @@ pub(crate) enum Kind {
     Distinct,
     /// Every row once per grouping set.
     Expand(Vec<GroupingSet>),
+    /// Every row once per element of its lists; with their names.
+    Unnest(UnnestSpec, String),
     /// One row per group; with its text.
     Aggregate(AggregateSpec, String),
     /// The rows at certain places of an order.
     TopK(TopKPlan),
+    /// Every row with the results of functions over an order.
+    Window(WindowPlan),
     /// Computed again for what a change touches, and compared.
     Rescope(Box<RescopePlan>),
     /// Computed again and compared.
@@ -145,6 +154,15 @@ pub(crate) struct TopKPlan {
     /// Which rows.
     pub(crate) spec: TopKSpec,
     /// How it is written.
+    pub(crate) text: String,
+}
+
+/// Functions over an order.
+#[derive(Clone, Debug)]
+pub(crate) struct WindowPlan {
+    /// Which ones, and which order.
+    pub(crate) spec: WindowSpec,
+    /// How they are written.
     pub(crate) text: String,
 }
 

@@ -362,3 +362,61 @@ fn what_has_no_incremental_form_is_still_a_view() {
     world.epoch(&[("pair", '+', "(1, 2), (1, 4), (1, 9)")]);
     assert_eq!(world.rows("middle"), ["1|4.0"]);
 }
+
+#[test]
+fn medians_and_percentiles_move_with_their_values() {
+    let mut world = World::shop();
+    let sql = "SELECT customer_id, median(amount) AS m, median(-CAST(amount AS DECIMAL(10, 2))) AS d,
+               percentile_cont(0.25) WITHIN GROUP (ORDER BY amount) AS q,
+               percentile_cont(0.75) WITHIN GROUP (ORDER BY amount DESC) AS t,
+               count(*) AS n FROM orders GROUP BY customer_id";
+    view(&mut world, "middle", sql);
+    view(&mut world, "of_all", "SELECT median(amount) AS m FROM orders");
+    let late = "SELECT median(amount) FILTER (WHERE id > 3) AS f FROM orders";
+    view(&mut world, "of_late", late);
+    world.epoch(&[(
+        "orders",
+        '+',
+        "(1, 1, 5), (2, 1, 7), (3, 1, 9), (4, 1, NULL), (5, 2, 4)",
+    )]);
+    assert_eq!(world.rows("middle")[0], "1|7.0|-7.00|6.0|6.0|4");
+    world.epoch(&[("orders", '+', "(6, 1, 1), (7, 1, 1), (8, 1, 1)")]);
+    assert_eq!(world.rows("middle")[0], "1|3.0|-3.00|1.0|1.0|7");
+    world.view("late", sql);
+    world.check();
+    assert!(world.restart().is_empty());
+    world.epoch(&[
+        ("orders", '-', "(6, 1, 1), (2, 1, 7)"),
+        ("orders", '+', "(9, 1, 100)"),
+    ]);
+    world.epoch(&[("orders", '-', "(7, 1, 1), (8, 1, 1), (5, 2, 4)")]);
+    world.epoch(&[("orders", '-', "(1, 1, 5), (3, 1, 9), (9, 1, 100)")]);
+    assert_eq!(world.rows("middle"), ["1|NULL|NULL|NULL|NULL|1"]);
+    world.epoch(&[("orders", '-', "(4, 1, NULL)")]);
+    assert_eq!(world.rows("of_all"), ["NULL"]);
+}
+
+#[test]
+fn a_median_over_many_values_and_changes() {
+    let mut world = World::new();
+    world.table("v", &[("g", INT), ("f", FLOAT)], &[]);
+    view(
+        &mut world,
+        "m",
+        "SELECT g, median(f) AS m, percentile_cont(0.99) WITHIN GROUP (ORDER BY f) AS p FROM v GROUP BY g",
+    );
+    let row = |i: u64| format!("({}, {})", i % 2, i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54);
+    let rows = |places: std::ops::Range<u64>| places.map(row).collect::<Vec<_>>().join(",");
+    world.epoch(&[("v", '+', &rows(0..3000))]);
+    world.epoch(&[("v", '-', &rows(100..1500))]);
+    world.epoch(&[("v", '-', &rows(0..100)), ("v", '+', &rows(3000..3010))]);
+    world.epoch(&[(
+        "v",
+        '+',
+        "(0, CAST('NaN' AS DOUBLE)), (1, CAST('-0' AS DOUBLE)), (1, CAST('-inf' AS DOUBLE)), (0, NULL)",
+    )]);
+    for i in 1500..1530 {
+        world.epoch(&[("v", '-', &row(i))]);
+    }
+    world.epoch(&[("v", '-', &rows(1530..3010))]);
+}

@@ -136,7 +136,9 @@ fn a_pair_on_which_the_condition_fails_is_no_pair() {
 #[test]
 fn a_partition_that_fails_is_left_out_alone() {
     let mut world = World::shop();
-    let sql = "SELECT id, sum(100 / amount) OVER (PARTITION BY customer_id ORDER BY id) AS s FROM orders";
+    let sql =
+        "SELECT id, sum(100 / amount) OVER (PARTITION BY customer_id ORDER BY id RANGE 100 PRECEDING) AS s
+               FROM orders";
     world.view("running", sql);
     world.epoch(&[("orders", '+', "(1, 1, 5), (2, 2, 0), (3, 2, 4), (4, 3, 10)")]);
     assert_eq!(world.rows("running"), ["1|20", "4|10"]);
@@ -153,6 +155,19 @@ fn a_partition_that_fails_is_left_out_alone() {
     world.epoch(&[("orders", '-', "(2, 2, 0)")]);
     assert_eq!(world.rows("running"), ["1|20", "3|25", "4|10", "5|125"]);
     assert!(world.errors("running").is_empty() && world.errors("late").is_empty());
+}
+
+#[test]
+fn a_row_that_fails_within_an_incremental_window_is_left_out_alone() {
+    let mut world = World::shop();
+    let sql = "SELECT id, sum(100 / amount) OVER (PARTITION BY customer_id ORDER BY id) AS s, lag(100 / amount) OVER
+               (PARTITION BY customer_id ORDER BY id) AS l FROM orders";
+    world.view("running", sql);
+    world.epoch(&[("orders", '+', "(1, 1, 5), (2, 1, 0), (3, 1, 4)")]);
+    assert_eq!(world.rows("running"), ["1|20|NULL", "3|45|20"]);
+    assert_eq!(world.errors("running").len(), 1);
+    world.epoch(&[("orders", '-', "(2, 1, 0)")]);
+    assert!(world.errors("running").is_empty());
 }
 
 #[test]

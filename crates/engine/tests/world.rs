@@ -32,9 +32,13 @@ pub(crate) const FLOAT: DataType = DataType::Float64;
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(Planner::new().unwrap())
+    }
+
+    /// With functions of its own, for example.
+    pub(crate) fn with(planner: Planner) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
-        let planner = Planner::new().unwrap();
         let relations = Arc::new(Relations::starting_at(1));
         let mut txn = store.begin().unwrap();
         let now = Timestamp(1_700_000_000_000_000);
@@ -362,7 +366,7 @@ fn first(rows: &RecordBatch, view: &Relation) -> RecordBatch {
 fn open(dir: &std::path::Path) -> Store {
     let options = Options {
         durability: Durability::Relaxed { interval_ms: 1000 },
-        cache_bytes: 8 << 20,
+        memory_bytes: 8 << 20,
         ..Options::default()
     };
     Store::open(dir, options).unwrap()

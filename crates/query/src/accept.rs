@@ -3,11 +3,12 @@
 //!
 //! - `FETCH FIRST n ROWS ONLY` becomes `LIMIT n`.
 //! - `EXISTS (SELECT … FROM … WHERE …)` in a SELECT list becomes `(SELECT count(*) > 0 FROM … WHERE …)`.
+//! - `OVER (w …)` gets what the window `w` says, see [`crate::named_windows`].
 //! - `TABLESAMPLE` is refused: it would be ignored.
 
-use crate::parse;
+use crate::{named_windows, parse};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Fetch, GroupByExpr, LimitClause, Query, SelectItem, SetExpr, TableFactor, Value, VisitMut,
+    Expr, Fetch, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, Value, VisitMut,
     VisitorMut,
 };
 use std::ops::ControlFlow;
@@ -28,6 +29,7 @@ impl VisitorMut for Accepting {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         limit_instead_of_fetch(query);
+        for_each_select(&mut query.body, &mut named_windows::spell_out)?;
         for_each_item(&mut query.body, &mut |item| {
             let mut counting = Counting { depth: 0 };
             item.visit(&mut counting)
@@ -61,6 +63,20 @@ fn limit_instead_of_fetch(query: &mut Query) {
                 limit_by: Vec::new(),
             });
         }
+    }
+}
+
+fn for_each_select(
+    body: &mut SetExpr,
+    each: &mut dyn FnMut(&mut Select) -> ControlFlow<Error>,
+) -> ControlFlow<Error> {
+    match body {
+        SetExpr::Select(select) => each(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            for_each_select(left, each)?;
+            for_each_select(right, each)
+        }
+        _ => ControlFlow::Continue(()),
     }
 }
 

@@ -81,6 +81,7 @@ fn volatile_name(expr: &Expr) -> Option<String> {
     let (name, volatility) = match expr {
         Expr::ScalarFunction(call) => (call.func.name(), call.func.signature().volatility),
         Expr::AggregateFunction(call) => (call.func.name(), call.func.signature().volatility),
+        Expr::WindowFunction(call) => (call.fun.name(), call.fun.signature().volatility),
         _ => return None,
     };
     (volatility == Volatility::Volatile).then(|| format!("{name}()"))

@@ -1,9 +1,13 @@
 //! SQL functions beyond DataFusion's: `gen_random_uuid`, `uuid_v7`, `mod`, and Postgres' names for some that DataFusion
-//! calls otherwise. Bounds those that could take all memory.
+//! calls otherwise; those a program brings along. Bounds those that could take all memory.
 
 mod bounded;
 mod modulo;
+mod own;
 mod uuid;
+
+pub use own::Functions;
+pub(crate) use own::add;
 
 use datafusion::common::DataFusionError;
 use datafusion::error::Result;

@@ -6,9 +6,10 @@ mod scalar;
 
 pub use prepared::Prepared;
 
+use crate::functions::{self, Functions};
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
-use crate::{accept, check, failure, hidden, naming, parse, rules, set_comparison, set_operations};
+use crate::{accept, check, failure, hidden, in_null, naming, parse, rules, set_comparison, set_operations};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
@@ -62,6 +63,18 @@ impl Planner {
             session: Arc::new(session),
             view_optimizer: Arc::new(rules::of_views()),
             finisher: Arc::new(rules::finisher()),
+        })
+    }
+
+    /// The same planner with functions of the program's own. Fails as `Invalid`/`FUNCTION_EXISTS` if one has the name of
+    /// another one.
+    pub fn with_functions(self, functions: Functions) -> Result<Self> {
+        let mut session = Arc::unwrap_or_clone(self.session);
+        functions::add(functions, &mut session)?;
+        Ok(Self {
+            task: session.task_ctx(),
+            session: Arc::new(session),
+            ..self
         })
     }
 
@@ -195,6 +208,7 @@ impl Planner {
             .analyzer()
             .execute_and_check(plan, self.session.config_options(), |_, _| {})
             .and_then(set_comparison::name_columns)
+            .and_then(in_null::spell_out)
             .map_err(failure::planning)?;
         let optimizer = match purpose {
             Purpose::Batch => self.session.optimizer(),

@@ -74,6 +74,8 @@ fn what_could_not_run_is_refused_when_it_is_planned() {
         "SELECT id, id IN (SELECT chat_id FROM message) AS used FROM chat",
         "SELECT id INTO other FROM message",
         "SELECT * FROM message TABLESAMPLE BERNOULLI (10)",
+        "SELECT sum(likes) OVER (w ROWS UNBOUNDED PRECEDING) FROM message",
+        "SELECT sum(likes) OVER (w PARTITION BY id) FROM message WINDOW w AS (ORDER BY id)",
     ] {
         for purpose in [Purpose::Batch, Purpose::View] {
             let error = Planner::new()

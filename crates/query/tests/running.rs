@@ -46,6 +46,30 @@ fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
 }
 
 #[test]
+fn not_in_knows_null_wherever_it_stands() {
+    let ids = |condition: &str| run(&format!("SELECT id FROM message WHERE {condition} ORDER BY id"));
+    assert!(ids("id IN (1, 2) AND id NOT IN (3, NULL)").len() <= 1);
+    assert!(ids("id IN (1, 2) AND NOT (id IN (3, CAST(NULL AS BIGINT)))").len() <= 1);
+    assert_eq!(ids("id IN (1, NULL)"), ["id", "1"]);
+    let set = |more: &str| format!("id NOT IN (SELECT likes FROM message WHERE true{more}) OR id = 1");
+    assert_eq!(
+        ids(&set("")),
+        ["id", "1"],
+        "every other id may be the NULL in the set"
+    );
+    assert_eq!(ids(&set(" AND false")), ["id", "1", "2", "3", "4", "5"]);
+    assert_eq!(
+        ids("likes NOT IN (SELECT id FROM chat) OR false").len(),
+        5,
+        "but for the unknown likes"
+    );
+    assert_eq!(
+        ids("NOT (id IN (SELECT likes FROM message) AND id > 0)"),
+        ids("id NOT IN (SELECT likes FROM message) OR id <= 0")
+    );
+}
+
+#[test]
 fn a_comparison_with_any_row_of_the_same_table_means_the_row_around() {
     let sql = "SELECT id FROM message WHERE likes >= ALL (SELECT likes FROM message WHERE likes IS NOT NULL)";
     let most = "SELECT id FROM message WHERE likes = (SELECT max(likes) FROM message)";
@@ -54,6 +78,20 @@ fn a_comparison_with_any_row_of_the_same_table_means_the_row_around() {
         run(&sql.replace(">= ALL", "> ANY")).len(),
         run("SELECT id FROM message WHERE likes > (SELECT min(likes) FROM message)").len()
     );
+}
+
+#[test]
+fn a_window_that_starts_from_a_named_one_has_its_partition_and_order() {
+    let spelled = |over: &str| {
+        run(&format!(
+            "SELECT id, sum(id) OVER ({over}) AS s, (SELECT max(n) FROM (SELECT count(*) OVER (w ROWS 1 PRECEDING) AS n
+             FROM chat WINDOW w AS (ORDER BY id)) AS t) AS n FROM message
+             WINDOW w AS (PARTITION BY chat_id), W2 AS (w ORDER BY id DESC) ORDER BY id"
+        ))
+    };
+    let wanted = spelled("PARTITION BY chat_id ORDER BY id DESC ROWS 1 PRECEDING");
+    assert_eq!(spelled("w ORDER BY id DESC ROWS 1 PRECEDING"), wanted);
+    assert_eq!(spelled("w2 ROWS 1 PRECEDING"), wanted);
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Database {
                 bytes_max: 1 << 30,
                 age_us: i64::MAX,
             },
-            cache_bytes: 16 << 20,
+            memory_bytes: 16 << 20,
             segment_bytes: 16 << 20,
             ..Options::default()
         };

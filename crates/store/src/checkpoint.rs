@@ -60,7 +60,7 @@ impl Checkpointer {
             committed,
             log,
             retention: options.retention,
-            overlay_bytes: options.overlay_bytes,
+            overlay_bytes: options.overlay_bytes_max(),
             run: Mutex::new(()),
             progress: Mutex::new(Progress {
                 checkpointed,
@@ -153,6 +153,18 @@ impl Checkpointer {
     }
 
     fn drain(&self) -> Result<()> {
+        loop {
+            let target = self.drain_to_oldest_reader()?;
+            // Who reads for so long that memory grows past its limit reads the files of that epoch from now on.
+            let is_over = self.committed.overlay.bytes() > self.overlay_bytes;
+            if !is_over || !self.committed.set_apart(target)? {
+                return self.log.drop_history(&self.retention, target);
+            }
+        }
+    }
+
+    /// Moves everything the oldest reader sees, or all; gives up to which epoch.
+    fn drain_to_oldest_reader(&self) -> Result<Epoch> {
         let target = self.committed.drainable();
         let from = self.progress.lock().checkpointed;
         if target > from {
@@ -166,7 +178,7 @@ impl Checkpointer {
             self.progress.lock().checkpointed = target;
             tracing::debug!(epoch = target.0, keys, "checkpointed");
         }
-        self.log.drop_history(&self.retention, target.max(from))
+        Ok(target.max(from))
     }
 
     /// Moves every version at or before `target` to the Kv; gives the number of keys.
@@ -178,6 +190,7 @@ impl Checkpointer {
             let (writes, next) = overlay.collapse(&start, target, BATCH_KEYS);
             kv.apply(&writes)?;
             overlay.forget(writes.keys(), target);
+            self.committed.tell_memory();
             keys += writes.len();
             from = next;
             self.progressed.notify_all();
@@ -185,7 +198,7 @@ impl Checkpointer {
         Ok(keys)
     }
 
-    /// Removes the entries of dropped states. A mark in the Kv was checkpointed, so no reader is older than the drop
+    /// Removes the entries of dropped states. A mark in the Kv was checkpointed, so no reader of it is older than the drop
     /// and nothing of the state is left in the overlay.
     fn remove_garbage(&self) -> Result<()> {
         let kv = &self.committed.kv;

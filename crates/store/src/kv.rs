@@ -9,18 +9,33 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use viewfeed_change::{Error, ErrorKind, Result};
+
+/// Keys with their values.
+pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// An ordered map from bytes to bytes.
 pub trait Kv: Send + Sync {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
     /// At most `limit` pairs with `from <= key < to` in key order (`to` = None: no end).
-    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Pairs>;
+    /// Like [`Kv::scan`]; with how many deleted entries were passed over before the first pair, where that takes time.
+    fn scan_counting(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<(Pairs, usize)> {
+        Ok((self.scan(from, to, limit)?, 0))
+    }
     /// Puts (Some) and deletes (None). Need not be atomic, nor durable before `flush`.
     fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()>;
     /// Returns when everything applied before is on disk.
     fn flush(&self) -> Result<()>;
+    /// What is in it now, to be read while it changes, if this form can give that cheaply. Only right after a `flush`, by
+    /// who applies.
+    fn snapshot(&self) -> Result<Option<Arc<dyn Kv>>> {
+        Ok(None)
+    }
+    /// Told how much memory what is above takes, which is to stay within one bound with its own.
+    fn set_memory_above(&self, _bytes: usize) {}
     /// Deletes every key that starts with `prefix` at once, if this form can do so without looking at each: then true.
     /// Else false, and nothing is done. Nobody reads such a key meanwhile. Need not be durable before `flush`.
     fn remove_prefix(&self, _prefix: &[u8]) -> Result<bool> {
@@ -55,7 +70,7 @@ impl Kv for SledKv {
         Ok(value.map(|bytes| bytes.to_vec()))
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Pairs> {
         let pairs = match to {
             Some(to) if to <= from => return Ok(Vec::new()),
             Some(to) => self.database.range(from..to),
@@ -121,7 +136,7 @@ impl Kv for MemoryKv {
         Ok(self.tree.read().get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Pairs> {
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }

@@ -12,6 +12,7 @@ pub mod arrange;
 mod checkpoint;
 mod committed;
 mod folder;
+mod gaps;
 pub mod keys;
 mod kv;
 mod log;

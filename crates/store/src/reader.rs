@@ -12,7 +12,8 @@ use viewfeed_change::{Epoch, Result};
 pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 
 /// The state as of one epoch, or as of a point within a transaction. Cheap to clone; stays the same while the
-/// store moves on. Holding one keeps old versions in memory: do not keep it longer than a query runs.
+/// store moves on. Holding one keeps old versions in memory, or files that were merged since: do not keep it longer than
+/// a query runs.
 ///
 /// A reader also keeps the database open: its files are closed with the last store *and* the last reader.
 #[derive(Clone)]

@@ -19,6 +19,7 @@ mod manifest;
 mod merge;
 mod merger;
 mod run;
+mod snapshot;
 mod state;
 mod table;
 mod writer;
@@ -27,23 +28,22 @@ mod writer;
 mod tests;
 
 use crate::keys;
-use crate::kv::Kv;
+use crate::kv::{Kv, Pairs};
 use cache::BlockCache;
+use filter::StartHashes;
 use merge::{Merge, Source};
 use merger::Merger;
 use run::{Range, Run};
-use state::State;
+use snapshot::RunsSnapshot;
+use state::{Part, State};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use viewfeed_change::Result;
 
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// A table is written as a run when it has so many bytes, whether a flush was asked for or not.
-const TABLE_BYTES_MAX: usize = 64 << 20;
 /// A scan takes this many entries more from the table than it was asked for, because some may be deletes.
 const SPARE_ENTRIES: usize = 16;
 
@@ -63,10 +63,11 @@ pub struct RunsKv {
 }
 
 impl RunsKv {
-    /// Opens or makes the run files in `dir`, whose list is in `small`. Reads the end of each file only. Fails as
-    /// `Corrupt` if a file is missing or not the one the list means.
-    pub fn open(dir: &Path, small: Arc<dyn Kv>, cache_bytes: u64) -> Result<Self> {
-        let state = Arc::new(State::open(dir, small, Arc::new(BlockCache::new(cache_bytes)))?);
+    /// Opens or makes the run files in `dir`, whose list is in `small`. Reads the end of each file only. Cached blocks,
+    /// indexes, filters, tables and what [`Kv::set_memory_above`] says take at most `memory_bytes` together, of which an
+    /// eighth is for blocks in any case. Fails as `Corrupt` if a file is missing or not the one the list means.
+    pub fn open(dir: &Path, small: Arc<dyn Kv>, memory_bytes: u64) -> Result<Self> {
+        let state = Arc::new(State::open(dir, small, Arc::new(BlockCache::new(memory_bytes)))?);
         let merger = Arc::new(Merger::new(state.clone()));
         let body = merger.clone();
         let thread = std::thread::Builder::new()
@@ -90,45 +91,27 @@ impl RunsKv {
         self.merger.wait_until_idle()
     }
 
-    /// How many runs there are, and what their indexes and filters that were used take in memory.
-    pub fn runs_and_memory_bytes(&self) -> (usize, usize) {
-        let runs = self.state.runs();
-        let bytes = runs.iter().map(|listed| listed.run.memory_bytes()).sum();
-        (runs.len(), bytes)
+    /// How many runs there are.
+    pub fn runs(&self) -> usize {
+        self.state.runs().len()
     }
 
-    /// Pairs of the bulk of the state in a range.
-    fn scan_bulk(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Pairs> {
-        let mut pairs = Pairs::new();
+    /// What it takes in memory: cached blocks, the indexes and filters that were used, and tables that are in no run yet.
+    pub fn memory_bytes(&self) -> usize {
+        self.state.memory_bytes()
+    }
+
+    /// Pairs of the bulk of the state in a range, and how many deletes there were before the first.
+    fn scan_bulk(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<(Pairs, usize)> {
+        let mut found = Found::default();
         let mut from = from.to_vec();
         loop {
-            let part = self
-                .state
-                .part(&from, to, (limit - pairs.len()).saturating_add(SPARE_ENTRIES));
-            let end = part.head_end.as_deref().or(to);
-            let range = Range {
-                from: &from,
-                to: end,
-                start: common_start(&from, end),
-            };
-            let mut sources = vec![Source::table(part.head.iter())];
-            sources.extend(
-                part.frozen
-                    .iter()
-                    .map(|table| Source::table(table.range(&from, end))),
-            );
-            for listed in part.runs.iter() {
-                sources.extend(Source::run(listed, &range)?);
-            }
-            let mut merge = Merge::new(sources);
-            while pairs.len() < limit
-                && let Some((key, value)) = merge.next()?
-            {
-                pairs.extend(value.map(|value| (key.to_vec(), value.to_vec())));
-            }
+            let head_max = (limit - found.pairs.len()).saturating_add(SPARE_ENTRIES);
+            let part = self.state.part(&from, to, head_max);
+            found.read(&part, &from, part.head_end.as_deref().or(to), limit)?;
             match part.head_end {
-                Some(end) if pairs.len() < limit => from = end,
-                _ => return Ok(pairs),
+                Some(end) if found.pairs.len() < limit => from = end,
+                _ => return Ok((found.pairs, found.dead)),
             }
         }
     }
@@ -153,8 +136,12 @@ impl Kv for RunsKv {
     }
 
     fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Pairs> {
+        Ok(self.scan_counting(from, to, limit)?.0)
+    }
+
+    fn scan_counting(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<(Pairs, usize)> {
         if to.is_some_and(|to| to <= from) || limit == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let start = common_start(from, to);
         if keys::is_bulk(start) {
@@ -164,13 +151,13 @@ impl Kv for RunsKv {
         small.retain(|(key, _)| *key != manifest::key());
         if !start.is_empty() {
             small.truncate(limit);
-            return Ok(small);
+            return Ok((small, 0));
         }
-        let mut pairs = self.scan_bulk(from, to, limit)?;
+        let (mut pairs, _) = self.scan_bulk(from, to, limit)?;
         pairs.append(&mut small);
         pairs.sort_unstable();
         pairs.truncate(limit);
-        Ok(pairs)
+        Ok((pairs, 0))
     }
 
     fn apply(&self, writes: &Writes) -> Result<()> {
@@ -181,7 +168,7 @@ impl Kv for RunsKv {
         if !small.is_empty() {
             self.state.small.apply(&small.into_iter().collect())?;
         }
-        if self.state.put(bulk) > TABLE_BYTES_MAX {
+        if self.state.put(bulk) > self.state.table_bytes_max() {
             self.write_tables()?;
         }
         Ok(())
@@ -190,6 +177,20 @@ impl Kv for RunsKv {
     fn flush(&self) -> Result<()> {
         self.write_tables()?;
         self.state.small.flush()
+    }
+
+    fn snapshot(&self) -> Result<Option<Arc<dyn Kv>>> {
+        let Some(runs) = self.state.only_runs() else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(RunsSnapshot::new(
+            runs,
+            self.state.small.as_ref(),
+        )?)))
+    }
+
+    fn set_memory_above(&self, bytes: usize) {
+        self.state.set_memory_above(bytes);
     }
 
     fn remove_prefix(&self, prefix: &[u8]) -> Result<bool> {
@@ -211,6 +212,41 @@ impl Drop for RunsKv {
         {
             tracing::error!("the thread that merges run files panicked");
         }
+    }
+}
+
+/// What a scan has found so far.
+#[derive(Default)]
+struct Found {
+    pairs: Pairs,
+    /// Deletes before the first pair.
+    dead: usize,
+}
+
+impl Found {
+    /// Adds what `part` has in `from..to`, until there are `limit` pairs.
+    fn read(&mut self, part: &Part, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<()> {
+        let start = StartHashes::of(common_start(from, to));
+        let range = Range { from, to, start };
+        let mut sources = Vec::with_capacity(2 + part.runs.len());
+        if part.head.len() > 0 {
+            sources.push(Source::table(part.head.iter()));
+        }
+        let frozen = part.frozen.iter();
+        sources.extend(frozen.map(|table| Source::table(table.range(from, to))));
+        for listed in part.runs.iter() {
+            sources.extend(Source::run(listed, &range)?);
+        }
+        let mut merge = Merge::new(sources);
+        while self.pairs.len() < limit
+            && let Some((key, value)) = merge.next()?
+        {
+            match value {
+                Some(value) => self.pairs.push((key.to_vec(), value.to_vec())),
+                None => self.dead += usize::from(self.pairs.is_empty()),
+            }
+        }
+        Ok(())
     }
 }
 

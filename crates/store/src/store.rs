@@ -18,6 +18,8 @@ use viewfeed_change::{Delta, Epoch, Error, Result, Timestamp, Transaction};
 
 /// What sled may cache at least where it holds what is small.
 const SLED_CACHE_BYTES_MIN: u64 = 1 << 20;
+/// One of so many parts of the memory is sled's where there are run files.
+const SLED_SHARE: u64 = 8;
 
 /// When a commit returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,11 @@ pub struct Retention {
     pub age_us: i64,
 }
 
+/// Committed versions in memory start a checkpoint when they take one of so many parts of the memory there is.
+const OVERLAY_SHARE: u64 = 8;
+/// The form of the state in a new data folder, if the program is not told otherwise: one place for every test suite.
+const FORM_VARIABLE: &str = "VIEWFEED_STATE";
+
 /// How the bulk of the state is stored. A data folder keeps the form it was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -51,6 +58,23 @@ pub enum Form {
     Runs,
 }
 
+impl Form {
+    /// The form called `name`: `sled` or `runs`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "sled" => Some(Self::Sled),
+            "runs" => Some(Self::Runs),
+            _ => None,
+        }
+    }
+
+    /// What `VIEWFEED_STATE` says, or run files.
+    fn from_environment() -> Self {
+        let name = std::env::var(FORM_VARIABLE).ok();
+        name.and_then(|name| Self::named(&name)).unwrap_or(Self::Runs)
+    }
+}
+
 /// The store's settings.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -58,13 +82,15 @@ pub struct Options {
     pub durability: Durability,
     /// History kept for feeds.
     pub retention: Retention,
-    /// Bytes of the state that may be cached.
-    pub cache_bytes: u64,
+    /// Bytes of the state that may be in memory: what is cached, indexes and filters of run files, writes that are in no
+    /// file yet. An eighth is sled's, which may take more than it is given.
+    pub memory_bytes: u64,
     /// The form of the state in a new data folder.
     pub form: Form,
     /// Bytes of a log segment.
     pub segment_bytes: u64,
-    /// Bytes of versions in memory after which a checkpoint starts; at four times as much, commits wait for it.
+    /// Bytes of versions in memory after which a checkpoint starts (or an eighth of `memory_bytes`, if that is less); at
+    /// four times as much, commits wait for it.
     pub overlay_bytes: usize,
 }
 
@@ -78,11 +104,19 @@ impl Default for Options {
                 bytes_max: 1 << 30,
                 age_us: week_us,
             },
-            cache_bytes: 256 << 20,
-            form: Form::Sled,
+            memory_bytes: 256 << 20,
+            form: Form::from_environment(),
             segment_bytes: 64 << 20,
             overlay_bytes: 64 << 20,
         }
+    }
+}
+
+impl Options {
+    /// Bytes of versions in memory after which a checkpoint starts.
+    pub(crate) fn overlay_bytes_max(&self) -> usize {
+        let share = usize::try_from(self.memory_bytes / OVERLAY_SHARE).unwrap_or(usize::MAX);
+        self.overlay_bytes.min(share)
     }
 }
 
@@ -207,6 +241,7 @@ impl Store {
             inner.log.sync()?;
         }
         inner.committed.publish(epoch, writes);
+        inner.committed.tell_memory();
         drop(slot);
         inner.checkpointer.committed(bytes.len() as u64);
         Ok(epoch)
@@ -232,9 +267,19 @@ impl Store {
     }
 
     /// Brings the Kv up to the last epoch and flushes it, so that the next open replays nothing. While a [`Reader`] of
-    /// an older epoch is held, only up to that one.
+    /// an older epoch is held, only up to that one, unless memory is past its limit and the form is [`Form::Runs`].
     pub fn checkpoint(&self) -> Result<()> {
         self.inner.checkpointer.run()
+    }
+
+    /// How many deleted entries scans have passed over before what they found first, since it was opened.
+    pub fn dead_passed(&self) -> u64 {
+        self.inner.committed.dead_passed()
+    }
+
+    /// Bytes of committed versions in memory: those not checkpointed yet, and those only a reader sees.
+    pub fn versions_bytes(&self) -> usize {
+        self.inner.committed.overlay.bytes()
     }
 
     /// Bytes on disk: (log, kv).
@@ -251,8 +296,8 @@ fn open_kv(dir: &Path, options: &Options) -> Result<Arc<dyn Kv>> {
     // Where there are runs, little is left to sled.
     let has_folder = runs_dir.exists() || (options.form == Form::Runs && !kv_dir.exists());
     let sled_bytes = match has_folder {
-        true => (options.cache_bytes / 8).max(SLED_CACHE_BYTES_MIN),
-        false => options.cache_bytes,
+        true => (options.memory_bytes / SLED_SHARE).max(SLED_CACHE_BYTES_MIN),
+        false => options.memory_bytes,
     };
     let sled = SledKv::open(&kv_dir, sled_bytes)?;
     let is_new = sled.scan(&[], None, 1)?.is_empty();
@@ -260,7 +305,9 @@ fn open_kv(dir: &Path, options: &Options) -> Result<Arc<dyn Kv>> {
     if !has_runs && (options.form == Form::Sled || !is_new) {
         return Ok(Arc::new(sled));
     }
-    let runs_bytes = options.cache_bytes.saturating_sub(sled_bytes);
+    // However little there is, sled's least share leaves half.
+    let runs_bytes = options.memory_bytes.saturating_sub(sled_bytes);
+    let runs_bytes = runs_bytes.max(options.memory_bytes / 2);
     Ok(Arc::new(RunsKv::open(&runs_dir, Arc::new(sled), runs_bytes)?))
 }
 

@@ -18,7 +18,19 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Takes a number off the front of `input`.
+#[inline]
 pub(crate) fn take(input: &mut &[u8]) -> Result<u64> {
+    match input.split_first() {
+        // Most numbers are lengths of a few bytes.
+        Some((byte, rest)) if *byte < 0x80 => {
+            *input = rest;
+            Ok(u64::from(*byte))
+        }
+        _ => take_long(input),
+    }
+}
+
+fn take_long(input: &mut &[u8]) -> Result<u64> {
     let mut value = 0u64;
     for place in 0..10 {
         let Some((byte, rest)) = input.split_first() else {

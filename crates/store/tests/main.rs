@@ -8,6 +8,7 @@ mod contract;
 mod crash;
 mod disk_full;
 mod log_damage;
+mod queues;
 mod runs;
 mod snapshots;
 mod transactions;
@@ -51,7 +52,7 @@ fn without_forks() -> RwLockReadGuard<'static, ()> {
 fn relaxed() -> Options {
     Options {
         durability: Durability::Relaxed { interval_ms: 1000 },
-        cache_bytes: 8 << 20,
+        memory_bytes: 8 << 20,
         ..Options::default()
     }
 }

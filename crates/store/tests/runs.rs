@@ -106,7 +106,7 @@ fn run_files_are_a_tree_through_flushes_merges_removals_and_reopenings() {
     runs.wait_until_merged().unwrap();
     let everything = |kv: &dyn Kv| kv.scan(&[], None, usize::MAX).unwrap();
     assert_eq!(everything(&runs), everything(&model));
-    assert!(runs.runs_and_memory_bytes().0 <= 10);
+    assert!(runs.runs() <= 10);
     drop(runs);
     assert_eq!(everything(&open()), everything(&model));
 }
@@ -121,7 +121,7 @@ fn only_files_of_the_state_are_left_after_a_merge() {
         runs.flush().unwrap();
     }
     runs.wait_until_merged().unwrap();
-    assert_eq!(run_files(dir.path()).len(), runs.runs_and_memory_bytes().0);
+    assert_eq!(run_files(dir.path()).len(), runs.runs());
     let all = runs.scan(&[], None, usize::MAX).unwrap();
     runs.apply(&all.into_iter().map(|(key, _)| (key, None)).collect())
         .unwrap();
@@ -270,4 +270,45 @@ fn a_data_folder_keeps_the_form_it_was_made_with() {
             assert_eq!(dir.path().join("runs").exists(), made == Form::Runs);
         }
     }
+}
+
+/// Rows of nearly twenty times the memory: found all the same, and what is in memory stays within the limit.
+#[test]
+fn state_larger_than_its_memory_goes_on_working_within_it() {
+    const MEMORY_BYTES: u64 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let runs = RunsKv::open(dir.path(), Arc::new(MemoryKv::default()), MEMORY_BYTES).unwrap();
+    let row = |number: u64| {
+        let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+        (
+            [b"a\0\0\0\x01\x01".as_slice(), &mixed].concat(),
+            number.to_be_bytes().repeat(50),
+        )
+    };
+    let rows = 50_000;
+    let within = || {
+        let bytes = runs.memory_bytes() as u64;
+        assert!(bytes <= MEMORY_BYTES, "{bytes} bytes in memory");
+    };
+    for first in (0..rows).step_by(250) {
+        let batch = (first..first + 250).map(|number| (row(number).0, Some(row(number).1)));
+        runs.apply(&batch.collect()).unwrap();
+        let probe = row(first / 2);
+        assert_eq!(runs.get(&probe.0).unwrap(), Some(probe.1));
+        within();
+    }
+    runs.flush().unwrap();
+    runs.wait_until_merged().unwrap();
+    let stored: u64 = run_files(dir.path())
+        .iter()
+        .map(|path| fs::metadata(path).unwrap().len())
+        .sum();
+    assert!(stored > 15 * MEMORY_BYTES, "{stored}");
+    runs.set_memory_above(100 << 10);
+    for number in (0..rows).step_by(7) {
+        assert_eq!(runs.get(&row(number).0).unwrap(), Some(row(number).1));
+        assert!(runs.memory_bytes() as u64 + (100 << 10) <= MEMORY_BYTES);
+    }
+    assert_eq!(runs.scan(&[], None, usize::MAX).unwrap().len(), rows as usize);
+    within();
 }

@@ -186,3 +186,48 @@ fn a_held_reader_delays_the_checkpoint_and_blocks_nobody() {
     store.checkpoint().unwrap();
     agrees(&store.reader(), &model);
 }
+
+/// The same over run files: the reader gets the files of its epoch, and memory stays within its limit.
+#[test]
+fn a_held_reader_over_run_files_keeps_no_versions_in_memory() {
+    const OVERLAY_BYTES: usize = 20_000;
+    let (dir, runs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = Options {
+        overlay_bytes: OVERLAY_BYTES,
+        ..relaxed()
+    };
+    let kv = Arc::new(RunsKv::open(runs.path(), Arc::new(MemoryKv::default()), 1 << 20).unwrap());
+    let store = Store::open_over(dir.path(), &options, kv.clone()).unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut model = Model::new();
+    let mut held = Vec::new();
+    for round in 0..600 {
+        commit_some(&mut random, &store, &mut model, 600);
+        // What is not in files is of a reader's time too.
+        let mut txn = store.begin().unwrap();
+        txn.put(b"ak999".to_vec(), vec![round as u8]);
+        txn.put(b"c/name".to_vec(), vec![round as u8]);
+        store.commit(txn, &nothing()).unwrap();
+        model.insert(b"ak999".to_vec(), vec![round as u8]);
+        if round % 120 == 7 {
+            held.push((store.reader(), model.clone(), round as u8));
+        }
+    }
+    store.checkpoint().unwrap();
+    assert!(
+        store.versions_bytes() <= OVERLAY_BYTES,
+        "{} bytes",
+        store.versions_bytes()
+    );
+    kv.wait_until_merged().unwrap();
+    for (reader, model, round) in &held {
+        agrees(reader, model);
+        assert_eq!(reader.get(b"c/name").unwrap(), Some(vec![*round]));
+        assert_eq!(pairs(reader, b"c"), [(b"c/name".to_vec(), vec![*round])]);
+    }
+    let files = || std::fs::read_dir(runs.path()).unwrap().count();
+    assert!(files() > kv.runs(), "nothing was kept for the readers");
+    drop(held);
+    assert_eq!(files(), kv.runs());
+    agrees(&store.reader(), &model);
+}

@@ -54,10 +54,11 @@ pub(crate) struct Serve {
     /// How old history may become, in minutes [default: 1440].
     #[arg(long, env = "VIEWFEED_RETAIN_MINUTES", value_name = "MINUTES")]
     pub(crate) retain_minutes: Option<u64>,
-    /// Memory for the state's cache, in MiB [default: 256].
+    /// Memory for the state, in MiB: what is cached of it, indexes and filters of its files, writes not yet in files
+    /// [default: 256].
     #[arg(long, env = "VIEWFEED_CACHE_MIB", value_name = "MIB")]
     pub(crate) cache_mib: Option<u64>,
-    /// How a new data folder stores the bulk of its state: `sled` or `runs` (sorted files) [default: sled].
+    /// How a new data folder stores the bulk of its state: `runs` (sorted files) or `sled` [default: runs].
     #[arg(long, env = "VIEWFEED_STATE", value_name = "FORM")]
     pub(crate) state: Option<String>,
     /// The largest request message, in KiB [default: 4096].

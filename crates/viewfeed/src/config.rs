@@ -69,11 +69,10 @@ impl Config {
                     age_us: i64::try_from(retain_minutes).unwrap_or(i64::MAX / MINUTE_US) * MINUTE_US,
                 },
                 form: match flags.state.or(file.state).as_deref() {
-                    None | Some("sled") => Form::Sled,
-                    Some("runs") => Form::Runs,
-                    Some(other) => return Err(wrong("state", other, "sled or runs")),
+                    None => Form::Runs,
+                    Some(name) => Form::named(name).ok_or_else(|| wrong("state", name, "runs or sled"))?,
                 },
-                cache_bytes: flags.cache_mib.or(file.cache_mib).unwrap_or(256) * MIB,
+                memory_bytes: flags.cache_mib.or(file.cache_mib).unwrap_or(256) * MIB,
                 ..Options::default()
             },
             message_bytes_max: flags.message_kib.or(file.message_kib).unwrap_or(4096) << 10,

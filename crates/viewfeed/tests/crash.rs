@@ -16,6 +16,10 @@ use viewfeed_wire::v1::viewfeed_client::ViewfeedClient;
 const ROUNDS: usize = 50;
 const WRITERS: usize = 4;
 const GROUPS: i64 = 5;
+/// So that checkpoints, and where the state is in run files their merges, are killed too.
+const LITTLE_MEMORY: [&str; 2] = ["--cache-mib", "1"];
+/// Rows of which some must have been checkpointed.
+const MANY_ROWS: i64 = 2000;
 
 /// What the writers were told, shared with the checker.
 #[derive(Default)]
@@ -85,7 +89,7 @@ fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
     );
     let next_id = Arc::new(AtomicI64::new(0));
     for round in 0..rounds {
-        let server = Viewfeed::start(PROGRAM, dir.path(), &[]);
+        let server = Viewfeed::start(PROGRAM, dir.path(), &LITTLE_MEMORY);
         if round == 0 {
             sql(
                 &server,
@@ -114,7 +118,7 @@ fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
             runtime.block_on(task).unwrap();
         }
     }
-    let server = Viewfeed::start(PROGRAM, dir.path(), &[]);
+    let server = Viewfeed::start(PROGRAM, dir.path(), &LITTLE_MEMORY);
     check(&server, &acknowledged.lock().unwrap());
     let address = format!("http://{}", server.address());
     let version = runtime.block_on(version(&address));
@@ -124,7 +128,14 @@ fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
         let seen: BTreeSet<_> = folded.lock().unwrap().rows.keys().cloned().collect();
         assert_eq!(seen, stored, "the feed of {name} does not add up to its content");
     }
-    assert!(next_id.load(Ordering::SeqCst) > 100, "the load was no load");
+    let written = next_id.load(Ordering::SeqCst);
+    assert!(written > 100, "the load was no load");
+    if let Ok(mut files) = std::fs::read_dir(dir.path().join("data/runs")) {
+        assert!(
+            written < MANY_ROWS || files.next().is_some(),
+            "no run file after {written} rows"
+        );
+    }
 }
 
 /// Everything acknowledged is there, and the view is what its query gives.

@@ -14,7 +14,7 @@ use viewfeed_store::{Txn, arrange, view_errors};
 impl Engine {
     /// The plan of a view whose columns are given.
     pub(super) fn replan(&self, view: &Relation, relations: &Arc<Relations>) -> Result<PlannedView> {
-        replan_view(&self.planner, view, definition(view)?, relations)
+        replan_view(&self.planner, self.best, view, definition(view)?, relations)
     }
 
     /// Fills `view`, whether it has content already or not; gives how its content changed. Seals `txn` as it goes. On

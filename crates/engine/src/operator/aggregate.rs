@@ -4,6 +4,7 @@
 //! operator prefix ‖ 00 ‖ group                  → version, rows of the group, an accumulator per call
 //! operator prefix ‖ 01 ‖ call ‖ group ‖ entry   → how often the value is in the group, for calls that need order
 //!                                                 (min, first_value, array_agg …) or DISTINCT
+//! operator prefix ‖ 02 ‖ call ‖ group ‖ entry   → the same, entries inverted: to be read backwards (median)
 //! ```
 //! A delta is summed per group first; then each touched group costs one read and one write, and its row changes if its
 //! results do. A group without rows has no entry. Without GROUP BY there is one group, whose row is always there; so is
@@ -26,12 +27,18 @@ mod moments;
 mod ordered;
 mod output;
 mod presence;
+mod rank;
 mod statistic;
+mod sum;
 mod value;
 
 pub(super) use accumulator::negative;
-pub(crate) use function::{AggregateCall, AggregateFunction, Argument, OrderKey, supports};
+pub(super) use bytes::{Cursor, write_bytes, write_unsigned};
+pub(crate) use function::{AggregateCall, AggregateFunction, Argument, Fraction, OrderKey, supports};
 pub(super) use ordered::{bytes_of, count_of};
+pub(crate) use sum::is_sum;
+pub(super) use sum::{Addends, Sum, SumState};
+pub(super) use value::{Value, column};
 
 use super::evaluate::evaluate;
 use super::isolate::{ErrorLog, LeftOut};
@@ -49,10 +56,10 @@ use group::Group;
 use kind::Entries;
 use ordered::{Changes, OrderedValues};
 use output::{ChangedRows, Output};
+use rank::{Rank, RankedValues, inverted};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use value::Value;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Error, Result};
 use viewfeed_store::keys::{self, StateId};
@@ -223,14 +230,48 @@ impl Aggregate {
                         reader: before,
                     };
                     let staged = ordered.stage(&values[place as usize], txn)?;
-                    if let Accumulator::First(first) = accumulator {
-                        *first = ordered.first_after(first.as_deref(), &staged)?;
+                    match accumulator {
+                        Accumulator::First(first) => {
+                            *first = ordered.first_after(first.as_deref(), &staged)?;
+                        }
+                        Accumulator::Rank(rank) => {
+                            let changes = &values[place as usize];
+                            self.follow(rank, call, delta.groups.entry(place), changes, txn)?;
+                        }
+                        _ => {}
                     }
                 }
             }
         }
         group.check()?;
         Ok(group)
+    }
+
+    /// Stages the changed values to be read backwards, and finds the place of the group again.
+    fn follow(
+        &self,
+        rank: &mut Rank,
+        call: usize,
+        group: &[u8],
+        changes: &Changes<'_>,
+        txn: &mut Txn,
+    ) -> Result<()> {
+        let prefix = self.entries_prefix(2, call, group);
+        let reader = &txn.before();
+        for (value, weight) in changes {
+            let key = [prefix.as_slice(), &inverted(value)].concat();
+            let old = reader.get(&key)?.map_or(Ok(0), |bytes| count_of(&bytes))?;
+            match old.saturating_add(*weight) {
+                ..0 => return Err(negative()),
+                0 => txn.delete(key),
+                count => txn.put(key, bytes_of(count)),
+            }
+        }
+        let values = RankedValues {
+            prefixes: [&self.values_prefix(call, group), &prefix],
+            reader,
+        };
+        rank.follow(self.calls[call].function(), changes, &values)
     }
 
     /// The results of the calls; `reader` has the state that `group` is of.
@@ -262,8 +303,12 @@ impl Aggregate {
     }
 
     fn values_prefix(&self, call: usize, group: &[u8]) -> Vec<u8> {
+        self.entries_prefix(1, call, group)
+    }
+
+    fn entries_prefix(&self, part: u8, call: usize, group: &[u8]) -> Vec<u8> {
         let call = (call as u16).to_be_bytes();
-        [&self.prefix, &[1][..], &call, group].concat()
+        [&self.prefix, &[part][..], &call, group].concat()
     }
 }
 

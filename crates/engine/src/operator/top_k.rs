@@ -8,15 +8,12 @@
 //! more, and counts the places before and after the change side by side: O(Δ log n + offset + k) whatever the group holds.
 
 use super::aggregate::{bytes_of, count_of, negative};
-use super::tally::Tally;
+use super::ordered_rows::{Change, Changes, RowOrder};
 use super::{Collect, Emit, Operator, collected};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::utils::normalize_float_zero;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use viewfeed_change::row::{self, RowCodec, Rows, encode_ordered};
+use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Error, Result};
 use viewfeed_store::keys::{self, StateId};
 use viewfeed_store::{Reader, Txn};
@@ -71,30 +68,8 @@ impl Places {
 /// Keeps the rows at certain places.
 pub(crate) struct TopK {
     spec: TopKSpec,
-    codec: RowCodec,
-    group_codec: RowCodec,
+    rows: RowOrder,
     prefix: Vec<u8>,
-}
-
-/// What a step changed: entries of the state without its prefix.
-#[derive(Default)]
-struct Changes {
-    entries: Tally,
-    cuts: Vec<Cut>,
-}
-
-/// Where the parts of an entry meet.
-#[derive(Clone, Copy)]
-struct Cut {
-    group_end: usize,
-    row_start: usize,
-}
-
-/// One change of a row.
-struct Change<'a> {
-    entry: &'a [u8],
-    cut: Cut,
-    weight: i64,
 }
 
 /// Counts places before and after a step at the same time.
@@ -116,48 +91,10 @@ impl TopK {
     /// Of rows with `schema`, with its state under `state`.
     pub(crate) fn new(schema: &SchemaRef, spec: TopKSpec, state: StateId) -> Result<Self> {
         Ok(Self {
-            codec: RowCodec::for_schema(schema)?,
-            group_codec: RowCodec::for_schema(&Arc::new(schema.project(&spec.group)?))?,
+            rows: RowOrder::new(schema, &spec.group, spec.zeros_equal, &spec.order)?,
             prefix: keys::operator_prefix(state),
             spec,
         })
-    }
-
-    /// Adds a batch to what changed.
-    fn gather(&self, batch: &Batch, changes: &mut Changes) -> Result<()> {
-        let rows = row::conform(batch.rows(), self.codec.schema())?;
-        let groups = self.groups_of(&rows)?;
-        let (columns, options): (Vec<ArrayRef>, Vec<SortOptions>) = self
-            .spec
-            .order
-            .iter()
-            .map(|(column, options)| (rows.column(*column).clone(), *options))
-            .unzip();
-        let sort_keys = encode_ordered(&columns, &options, rows.num_rows())?;
-        let encoded = self.codec.encode(&rows)?;
-        let mut entry = Vec::new();
-        for (i, weight) in batch.weights().iter().enumerate() {
-            entry.clear();
-            entry.extend_from_slice(groups.row(i));
-            let group_end = entry.len();
-            entry.extend_from_slice(sort_keys.row(i));
-            let row_start = entry.len();
-            entry.extend_from_slice(encoded.row(i));
-            changes.add(&entry, Cut { group_end, row_start }, *weight);
-        }
-        Ok(())
-    }
-
-    fn groups_of(&self, rows: &RecordBatch) -> Result<Rows> {
-        let column = |column: &usize| match self.spec.zeros_equal {
-            true => normalize_float_zero(rows.column(*column)),
-            false => rows.column(*column).clone(),
-        };
-        let columns = self.spec.group.iter().map(column).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        let schema = self.group_codec.schema().clone();
-        self.group_codec
-            .encode(&RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
 
     /// Brings the state up to date and hands over the rows that came to and left the places.
@@ -169,12 +106,12 @@ impl TopK {
             self.stage(group, &before, txn)?;
             self.compare(group, &before, &mut output)?;
             if output.weights.len() >= OUTPUT_ROWS_MAX {
-                emit(txn, output.take(&self.codec)?)?;
+                emit(txn, output.take(self.rows.codec())?)?;
             }
         }
         match output.weights.is_empty() {
             true => Ok(()),
-            false => emit(txn, output.take(&self.codec)?),
+            false => emit(txn, output.take(self.rows.codec())?),
         }
     }
 
@@ -222,40 +159,6 @@ impl TopK {
         })?;
         changes.for_each(|change| walk.pass_unread(change.row(), change.weight));
         Ok(())
-    }
-}
-
-impl Changes {
-    fn add(&mut self, entry: &[u8], cut: Cut, weight: i64) {
-        let place = self.entries.add(entry, weight) as usize;
-        if place == self.cuts.len() {
-            self.cuts.push(cut);
-        }
-    }
-
-    /// What changed at all, by group and in the order of the rows.
-    fn sorted(&self) -> Vec<Change<'_>> {
-        let entries = self.entries.iter().zip(&self.cuts);
-        let changed = entries.filter(|((_, weight), _)| *weight != 0);
-        let mut changes: Vec<Change<'_>> = changed
-            .map(|((entry, weight), cut)| Change {
-                entry,
-                cut: *cut,
-                weight,
-            })
-            .collect();
-        changes.sort_unstable_by_key(|change| change.entry);
-        changes
-    }
-}
-
-impl<'a> Change<'a> {
-    fn group(&self) -> &'a [u8] {
-        &self.entry[..self.cut.group_end]
-    }
-
-    fn row(&self) -> &'a [u8] {
-        &self.entry[self.cut.row_start..]
     }
 }
 
@@ -323,15 +226,15 @@ impl Operator for TopK {
     fn step(&self, inputs: &[Option<&Batch>], txn: &mut Txn) -> Result<Option<Batch>> {
         let mut changes = Changes::default();
         for batch in inputs.iter().flatten() {
-            self.gather(batch, &mut changes)?;
+            self.rows.gather(batch, &mut changes)?;
         }
-        collected(self.codec.schema(), |emit| self.apply(&changes, txn, emit))
+        collected(self.rows.codec().schema(), |emit| self.apply(&changes, txn, emit))
     }
 
     fn hydrate(&self, inputs: &[&Collect<'_>], txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
         let mut changes = Changes::default();
         for input in inputs {
-            input(txn, &mut |_, batch| self.gather(&batch, &mut changes))?;
+            input(txn, &mut |_, batch| self.rows.gather(&batch, &mut changes))?;
         }
         self.apply(&changes, txn, output)
     }

@@ -5,7 +5,7 @@ use super::grouping::Grouping;
 use super::lower::{Attempt, distinct, origin};
 use super::{Facts, Kind, Lowering, Node, nullable_schema, plain_schema};
 use crate::operator::aggregate::{
-    AggregateCall, AggregateFunction, AggregateSpec, Argument, OrderKey, supports,
+    AggregateCall, AggregateFunction, AggregateSpec, Argument, Fraction, OrderKey, supports,
 };
 use crate::operator::filter_project::Stage;
 use arrow::datatypes::{Field, SchemaRef};
@@ -122,6 +122,7 @@ fn call(expr: &Expr) -> std::result::Result<Call<'_>, String> {
     let every_row = |arg: &Expr| matches!(arg, Expr::Literal(value, _) if !value.is_null());
     let function = match name {
         "count" if !params.distinct && params.args.iter().all(every_row) => AggregateFunction::CountRows,
+        "percentile_cont" => percentile(params)?,
         _ => AggregateFunction::named(name).ok_or_else(|| format!("no incremental form of {name}() yet"))?,
     };
     let (arguments, delimiter) = match (function, params.args.as_slice()) {
@@ -129,6 +130,7 @@ fn call(expr: &Expr) -> std::result::Result<Call<'_>, String> {
         (AggregateFunction::StringAgg, [value, delimiter]) => {
             (std::slice::from_ref(value), literal_text(delimiter)?)
         }
+        (AggregateFunction::Percentile(_), arguments) => (&arguments[..1], String::new()),
         (_, arguments) => (arguments, String::new()),
     };
     let is_distinct = params.distinct && function != AggregateFunction::CountRows;
@@ -145,6 +147,19 @@ fn call(expr: &Expr) -> std::result::Result<Call<'_>, String> {
         filter: params.filter.as_deref(),
         delimiter,
     })
+}
+
+/// Which percentile: from the end, if in descending order.
+fn percentile(params: &AggregateFunctionParams) -> std::result::Result<AggregateFunction, String> {
+    let fraction = match params.args.as_slice() {
+        [_, Expr::Literal(ScalarValue::Float64(Some(fraction)), _)] if (0.0..=1.0).contains(fraction) => {
+            fraction
+        }
+        _ => return Err("percentile_cont() of a fraction that is no number from 0 to 1".to_owned()),
+    };
+    let is_descending = params.order_by.first().is_some_and(|by| !by.asc);
+    let fraction = if is_descending { 1.0 - fraction } else { *fraction };
+    Ok(AggregateFunction::Percentile(Fraction::new(fraction)))
 }
 
 /// The order of a call that depends on one.

@@ -2,6 +2,7 @@
 //! it: another plan means another state, so that state is never read by a plan that did not write it.
 
 use super::{Kind, Node};
+use crate::operator::window::WindowSpec;
 use std::fmt::Write;
 use viewfeed_change::row::{self, RowCodec};
 use viewfeed_change::{Batch, RelationId};
@@ -37,9 +38,12 @@ pub(crate) fn state_names(view: RelationId, path: &str, node: &Node) -> Vec<Stat
 fn roles(node: &Node) -> Vec<String> {
     let own_input = |(i, input): (usize, &Node)| input.as_source().is_none().then(|| format!("input{i}"));
     match &node.kind {
-        Kind::Source(_) | Kind::FilterProject(_) | Kind::Union | Kind::Expand(_) | Kind::Constant(_) => {
-            Vec::new()
-        }
+        Kind::Source(_)
+        | Kind::FilterProject(_)
+        | Kind::Union
+        | Kind::Expand(_)
+        | Kind::Unnest(..)
+        | Kind::Constant(_) => Vec::new(),
         Kind::Single => vec!["single".to_owned()],
         Kind::Clock(..) => vec!["due".to_owned()],
         Kind::Join(join) => {
@@ -58,6 +62,7 @@ fn roles(node: &Node) -> Vec<String> {
         Kind::Distinct => vec!["distinct".to_owned()],
         Kind::Aggregate(..) => vec!["aggregate".to_owned()],
         Kind::TopK(_) => vec!["top_k".to_owned()],
+        Kind::Window(_) => vec!["window".to_owned()],
         Kind::Rescope(_) => {
             let mut roles: Vec<String> = node.inputs.iter().enumerate().filter_map(own_input).collect();
             roles.push("output".to_owned());
@@ -105,8 +110,18 @@ fn describe(node: &Node, text: &mut String) {
         Kind::Clock(condition, _) => write!(text, "{condition}").ok(),
         Kind::Distinct => write!(text, "distinct").ok(),
         Kind::Expand(sets) => write!(text, "expand {sets:?}").ok(),
+        Kind::Unnest(spec, _) => write!(text, "{spec:?}").ok(),
         Kind::Aggregate(spec, _) => write!(text, "aggregate {} {:?}", spec.group.len(), spec.calls).ok(),
         Kind::TopK(plan) => write!(text, "top k {:?}", plan.spec).ok(),
+        Kind::Window(plan) => {
+            let WindowSpec {
+                partition,
+                order,
+                calls,
+                ..
+            } = &plan.spec;
+            write!(text, "window {partition:?} {order:?} {calls:?}").ok()
+        }
         Kind::Rescope(plan) => {
             text.push_str(&renumbered(&plan.plan.display_indent_schema().to_string()));
             let (scope, output_scope) = (&plan.scope, &plan.output_scope);

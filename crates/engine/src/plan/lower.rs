@@ -3,6 +3,7 @@
 
 use super::expression::{Unsupported, text, texts};
 use super::{Facts, Kind, Node, nullable_schema, plain_schema, planning};
+use crate::Rung;
 use crate::operator::filter_project::Stage;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Union};
@@ -13,22 +14,46 @@ use viewfeed_query::{Planner, relation_of};
 /// Lowers one view's plan.
 pub(crate) struct Lowering<'a> {
     pub(super) planner: &'a Planner,
+    best: Rung,
 }
 
 /// A lowered node, or why there is none.
 pub(super) type Attempt = std::result::Result<Node, Unsupported>;
 
 impl<'a> Lowering<'a> {
-    /// With expressions compiled by `planner`.
-    pub(crate) fn new(planner: &'a Planner) -> Self {
-        Self { planner }
+    /// With expressions compiled by `planner`; nodes that have a choice stand on no better rung than `best`.
+    pub(crate) fn new(planner: &'a Planner, best: Rung) -> Self {
+        Self { planner, best }
     }
 
     /// The node that keeps the rows of `plan`. The order of rows is not part of them.
     pub(crate) fn lower(&self, plan: &LogicalPlan) -> Result<Node> {
-        match self.attempt(plan)? {
+        match self.attempt_at_best(plan)? {
             Ok(node) => Ok(node),
             Err(reason) => self.recompute(plan, reason),
+        }
+    }
+
+    /// Nodes of which only some rows are kept have no choice: which, where the query leaves it open, is for the
+    /// incremental operator to say.
+    fn attempt_at_best(&self, plan: &LogicalPlan) -> Result<Attempt> {
+        let has_choice = matches!(
+            plan,
+            LogicalPlan::Join(_)
+                | LogicalPlan::Aggregate(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Union(_)
+                | LogicalPlan::Distinct(Distinct::All(_))
+        );
+        match (self.best, plan) {
+            (Rung::Recompute, _) if has_choice => Ok(Err("asked for".to_owned())),
+            (Rung::Scoped, LogicalPlan::Aggregate(aggregate)) => {
+                match self.scoped_aggregate(aggregate, "asked for".to_owned())? {
+                    Ok(node) => Ok(Ok(node)),
+                    Err(_) => self.attempt(plan),
+                }
+            }
+            _ => self.attempt(plan),
         }
     }
 
@@ -75,6 +100,7 @@ impl<'a> Lowering<'a> {
                 Err(reason) => self.scoped_aggregate(aggregate, reason),
             },
             LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Union(union) => self.union(union).map(Ok),
             LogicalPlan::EmptyRelation(relation) => self.empty(relation),
             LogicalPlan::Values(values) => self.values(values),
@@ -203,7 +229,6 @@ pub(super) fn origin(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// Why there is no incremental operator for this kind of node.
 fn reason_of(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::RecursiveQuery(_) => "a recursive query",
         LogicalPlan::Subquery(_) => "a correlated subquery",
         _ => "no incremental operator for it yet",

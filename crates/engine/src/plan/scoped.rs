@@ -26,16 +26,11 @@ struct Scoped<'a> {
 }
 
 impl Lowering<'_> {
-    /// Window functions: by what all of them are partitioned by.
-    pub(super) fn window(&self, window: &Window) -> Result<Attempt> {
-        if let Some(reason) = window.window_expr.iter().find_map(unsupported) {
-            return Ok(Err(reason));
-        }
+    /// Window functions that are not incremental for `reason`: by what all of them are partitioned by.
+    pub(super) fn scoped_window(&self, window: &Window, reason: &str) -> Result<Attempt> {
         let partition = common_partition(&window.window_expr);
         if partition.is_empty() {
-            return Ok(Err(
-                "a window function over all rows: there is no PARTITION BY".to_owned()
-            ));
+            return Ok(Err(format!("{reason}, and no PARTITION BY in common")));
         }
         let width = window.input.schema().fields().len();
         let (input, scope) = with_columns(&window.input, &partition)?;
@@ -47,7 +42,7 @@ impl Lowering<'_> {
             output_scope: scope.clone(),
             scope,
             by: texts(partition.iter().copied()),
-            reason: "a window function".to_owned(),
+            reason: reason.to_owned(),
         })?;
         Ok(node.map(|node| {
             let all = node.schema.fields().len();

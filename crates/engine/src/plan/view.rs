@@ -1,6 +1,7 @@
 //! A view's SQL to its plan and output columns.
 
 use super::{Lowering, Node, with_delta_joins};
+use crate::Rung;
 use arrow::datatypes::Field;
 use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
@@ -18,15 +19,16 @@ pub(crate) struct PlannedView {
     pub(crate) key: Vec<usize>,
 }
 
-/// Plans `sql` as a new view.
+/// Plans `sql` as a new view, whose nodes stand on no better rung than `best` if they have a choice.
 pub(crate) fn plan_view(
     planner: &Planner,
+    best: Rung,
     sql: &str,
     search_schema: &str,
     relations: &Arc<Relations>,
 ) -> Result<PlannedView> {
     let plan = planner.plan_sql(sql, relations, search_schema, Purpose::View)?;
-    let node = with_delta_joins(Lowering::new(planner).lower(&plan)?);
+    let node = with_delta_joins(Lowering::new(planner, best).lower(&plan)?);
     let columns = columns(&plan, &node)?;
     // a key without columns (at most one row) is the same as none to who stores the rows
     let key = node.facts.key.clone().unwrap_or_default();
@@ -36,18 +38,19 @@ pub(crate) fn plan_view(
 /// Plans an existing view again. `SELECT *` may have got more columns since it was created: it keeps those it had.
 pub(crate) fn replan_view(
     planner: &Planner,
+    best: Rung,
     relation: &Relation,
     view: &View,
     relations: &Arc<Relations>,
 ) -> Result<PlannedView> {
-    let planned = plan_view(planner, &view.sql, &view.search_schema, relations)?;
+    let planned = plan_view(planner, best, &view.sql, &view.search_schema, relations)?;
     if same_columns(&planned.columns, &relation.columns) {
         return Ok(planned);
     }
     let quoted = |column: &Column| format!("\"{}\"", column.name.replace('"', "\"\""));
     let names: Vec<String> = relation.columns.iter().map(quoted).collect();
     let sql = format!("SELECT {} FROM ({}) AS v", names.join(", "), view.sql);
-    plan_view(planner, &sql, &view.search_schema, relations)
+    plan_view(planner, best, &sql, &view.search_schema, relations)
         .ok()
         .filter(|planned| same_columns(&planned.columns, &relation.columns))
         .ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Random calls of aggregate functions with one answer: where order matters it is total.
 
-use super::case::Type;
 use super::expressions::Scope;
+use super::tables::Type;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
@@ -28,7 +28,8 @@ impl Scope {
     pub(crate) fn call(&self, rng: &mut SmallRng) -> (String, Type) {
         let (call, result) = match rng.random_range(0..20) {
             _ if rng.random_bool(0.05) => self.call_per_group(rng),
-            0..9 => self.plain_call(rng),
+            0 => self.rank_call(rng),
+            1..9 => self.plain_call(rng),
             9..12 => self.distinct_call(rng),
             12..15 => self.ordered_call(rng),
             15..17 => self.bits_call(rng),
@@ -53,6 +54,28 @@ impl Scope {
             5 if is_number(data_type) => (format!("avg({argument})"), averaged(data_type)),
             3..=5 => (format!("min({argument})"), data_type),
             _ => (format!("max({argument})"), data_type),
+        }
+    }
+
+    /// The value at a place of the order.
+    fn rank_call(&self, rng: &mut SmallRng) -> (String, Type) {
+        let data_type = *[Type::Int, Type::Float, Type::Decimal]
+            .choose(rng)
+            .expect("there are some");
+        let number = self.of(rng, data_type, 1);
+        let fraction = ["0", "0.1", "0.25", "0.5", "0.9", "1"].choose(rng);
+        let fraction = fraction.expect("there are some");
+        match (rng.random_range(0..3), data_type) {
+            (0, Type::Float) => (
+                format!("percentile_cont({fraction}) WITHIN GROUP (ORDER BY {number})"),
+                Type::Ratio,
+            ),
+            (1, Type::Float) => (
+                format!("percentile_cont({fraction}) WITHIN GROUP (ORDER BY {number} DESC)"),
+                Type::Ratio,
+            ),
+            (_, Type::Decimal) => (format!("median({number})"), Type::Decimal),
+            _ => (format!("median({number})"), Type::Ratio),
         }
     }
 

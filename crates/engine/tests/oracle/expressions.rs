@@ -1,7 +1,7 @@
 //! Random expressions that never fail: no division by a column, no cast of text.
 
-use super::case::Type;
 use super::plans::Column;
+use super::tables::Type;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;

@@ -1,8 +1,8 @@
 //! Random SELECTs that depend on an order: limits, windows, row numbers as conditions, DISTINCT ON. Orders name every
 //! column, so that there is one answer; what a view decides where its query does not is in comments.
 
-use super::case::Type;
 use super::plans::{Column, Plans, Query};
+use super::tables::Type;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
@@ -70,7 +70,7 @@ impl Plans<'_> {
         let inner = self.query(depth.saturating_sub(1)).usable();
         let (below, alias) = (self.alias(), self.alias());
         let of = names(&inner, &below);
-        let over = self.over(&of);
+        let over = self.over(&of, true);
         let condition = *[
             "n <= 1",
             "n < 3",
@@ -122,30 +122,44 @@ impl Plans<'_> {
         let place = self.rng.random_range(0..all.len());
         let (argument, data_type) = (&all[place], inner.columns[place].data_type);
         let summed = matches!(data_type, Type::Int | Type::Decimal | Type::Float);
-        let (call, result, framed) = match self.rng.random_range(0..12) {
-            0 => ("row_number()".to_owned(), Type::Int, false),
-            1 => ("rank()".to_owned(), Type::Int, false),
-            2 => ("ntile(2)".to_owned(), Type::Int, false),
-            3 => (format!("lag({argument})"), data_type, false),
-            4 => (format!("lead({argument}, 2)"), data_type, false),
-            5 => (format!("first_value({argument})"), data_type, true),
-            6 => (format!("last_value({argument})"), data_type, true),
-            7 => ("percent_rank()".to_owned(), Type::Ratio, false),
-            8 | 9 if summed => (format!("sum({argument})"), data_type, true),
-            8 | 9 => (format!("max({argument})"), data_type, true),
+        let (call, result, framed) = match self.rng.random_range(0..20) {
+            0 | 1 => ("row_number()".to_owned(), Type::Int, false),
+            2 => ("rank()".to_owned(), Type::Int, false),
+            3 => ("dense_rank()".to_owned(), Type::Int, false),
+            4 => ("ntile(2)".to_owned(), Type::Int, false),
+            5 | 6 => (
+                format!("lag({argument}, {})", self.rng.random_range(0..3)),
+                data_type,
+                false,
+            ),
+            7 => (format!("lead({argument}, 2)"), data_type, false),
+            8 | 9 => (format!("first_value({argument})"), data_type, true),
+            10 => (format!("last_value({argument})"), data_type, true),
+            11 => (format!("nth_value({argument}, 2)"), data_type, true),
+            12 => ("percent_rank()".to_owned(), Type::Ratio, false),
+            13..16 if summed => (format!("sum({argument})"), data_type, true),
+            13..16 => (format!("max({argument})"), data_type, true),
+            16 => (format!("min({argument})"), data_type, true),
+            17 => (format!("count({argument})"), Type::Int, true),
             _ => ("count(*)".to_owned(), Type::Int, true),
         };
-        let frame = match self.rng.random_range(0..4) {
-            0 if framed => " ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
-            1 if framed => " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
+        let frame = match self.rng.random_range(0..10) {
+            0 | 1 if framed => " ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
+            2 if framed => " ROWS BETWEEN 2 PRECEDING AND CURRENT ROW",
+            3 if framed => " ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING",
+            4 if framed => " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
+            5 | 6 if framed => " ROWS UNBOUNDED PRECEDING",
+            7 if framed => " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
             _ => "",
         };
-        let over = self.over(&all);
+        let by_peers = ["rank(", "dense_rank(", "sum(", "count(", "min(", "max("];
+        let is_total = !frame.is_empty() || !by_peers.iter().any(|name| call.starts_with(name));
+        let over = self.over(&all, is_total);
         (format!("{call} OVER ({over}{frame})"), result)
     }
 
-    /// Mostly by some columns, always in a total order.
-    fn over(&mut self, names: &[String]) -> String {
+    /// Mostly by some columns, in a total order, or in one that leaves rows equal.
+    fn over(&mut self, names: &[String], is_total: bool) -> String {
         let mut by = names.to_vec();
         by.shuffle(self.rng);
         let partition = match self.rng.random_range(0..8) {
@@ -155,6 +169,7 @@ impl Plans<'_> {
             _ => format!("PARTITION BY {} ", by[0]),
         };
         by.shuffle(self.rng);
+        by.truncate(if is_total { names.len() } else { 1 });
         format!("{partition}ORDER BY {}", self.order(&by))
     }
 

@@ -2,8 +2,8 @@
 //!
 //! What is in comments is part of the query that a view is compared with, but not of the view: see [`compared_with`].
 
-use super::case::{Shape, TABLES, Type};
 use super::expressions::Scope;
+use super::tables::{Shape, Type};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -43,15 +43,15 @@ pub(crate) struct Plans<'a> {
 
 impl<'a> Plans<'a> {
     /// Over the tables.
-    pub(crate) fn new(rng: &'a mut SmallRng) -> Self {
-        let column = |(name, data_type): &(&str, Type)| Column {
-            name: (*name).to_owned(),
+    pub(crate) fn new(rng: &'a mut SmallRng, tables: &[Shape]) -> Self {
+        let column = |(name, data_type): &(String, Type)| Column {
+            name: name.clone(),
             data_type: *data_type,
         };
-        let table = |shape: &Shape| (shape.name.to_owned(), shape.columns.iter().map(column).collect());
+        let table = |shape: &Shape| (shape.name.clone(), shape.columns.iter().map(column).collect());
         Self {
             rng,
-            relations: TABLES.iter().map(table).collect(),
+            relations: tables.iter().map(table).collect(),
             aliases: 0,
         }
     }

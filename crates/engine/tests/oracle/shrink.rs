@@ -1,6 +1,7 @@
 //! Makes a failing case smaller: fewer steps, fewer rows, fewer views, as long as it still fails.
 
-use super::case::{Case, Step};
+use super::case::{Case, Form, Step};
+use viewfeed_engine::Rung;
 
 /// The smallest case found that still `fails`, in at most `tries` runs.
 pub(crate) fn shrink(case: &Case, mut tries: usize, fails: &dyn Fn(&Case) -> bool) -> Case {
@@ -21,6 +22,9 @@ pub(crate) fn shrink(case: &Case, mut tries: usize, fails: &dyn Fn(&Case) -> boo
 /// fails for another reason.
 fn candidates(case: &Case) -> Vec<Case> {
     let mut candidates = Vec::new();
+    let mut plain = case.clone();
+    (plain.modes.form, plain.modes.rung) = (Form::Memory, Rung::Incremental);
+    candidates.extend((plain.modes != case.modes).then_some(plain));
     for at in (0..case.steps.len()).rev() {
         candidates.push(with(case, |steps| drop(steps.remove(at))));
     }
@@ -47,7 +51,7 @@ fn with(case: &Case, change: impl FnOnce(&mut Vec<Step>)) -> Case {
 fn in_epoch(
     case: &Case,
     at: usize,
-    change: impl FnOnce(&mut Vec<(usize, Vec<(super::case::Row, i64)>)>),
+    change: impl FnOnce(&mut Vec<(usize, Vec<(super::tables::Row, i64)>)>),
 ) -> Case {
     with(case, |steps| {
         if let Step::Epoch(tables) = &mut steps[at] {

@@ -10,6 +10,9 @@ use viewfeed_store::{Durability, MemoryKv, Options, Store};
 /// Where temporary files are in memory, on the systems that have such a place: what is tested here is not the disk.
 const MEMORY_FOLDER: &str = "/dev/shm";
 
+/// Bytes in memory after which run files are written: so few that every case writes and merges some.
+const RUNS_OVERLAY_BYTES: usize = 2 << 10;
+
 /// A store's place, open or not.
 pub(super) struct State {
     folder: TempDir,
@@ -30,16 +33,16 @@ impl State {
 
     /// Opens the store, which is not open.
     pub(super) fn open(&self) -> Result<Store, Failure> {
-        let form = match self.form {
-            Form::Runs => viewfeed_store::Form::Runs,
-            Form::Memory | Form::Sled => viewfeed_store::Form::Sled,
-        };
-        let options = Options {
+        let mut options = Options {
             durability: Durability::Relaxed { interval_ms: 60_000 },
-            cache_bytes: 1 << 20,
-            form,
+            memory_bytes: 1 << 20,
+            form: viewfeed_store::Form::Sled,
             ..Options::default()
         };
+        if self.form == Form::Runs {
+            options.form = viewfeed_store::Form::Runs;
+            options.overlay_bytes = RUNS_OVERLAY_BYTES;
+        }
         let opened = match self.form {
             Form::Memory => Store::open_over(self.folder.path(), &options, self.memory.clone()),
             Form::Sled | Form::Runs => Store::open(self.folder.path(), options),
@@ -47,8 +50,12 @@ impl State {
         opened.map_err(wrong)
     }
 
-    /// Goes on with a copy of the files as they are now, while the store is open: what a killed process leaves.
+    /// Goes on with a copy of the files as they are now, while the store is open: what a killed process leaves. Run files
+    /// are written and merged in the background, and cannot be copied as of one moment: these are only dropped.
     pub(super) fn cut_off(&mut self) {
+        if self.form == Form::Runs {
+            return;
+        }
         let copied = new_folder();
         copy(self.folder.path(), copied.path()).expect("temporary files can be copied");
         self.folder = copied;

@@ -38,6 +38,13 @@ impl Watched {
         self.query = query;
     }
 
+    /// It was dropped and made anew, with this SELECT; its first delta is all it holds.
+    pub(super) fn start_again(&mut self, sql: &str) {
+        self.sql = sql.to_owned();
+        self.expected = None;
+        self.sum.clear();
+    }
+
     /// A delta was published.
     pub(super) fn publish(&mut self, view: &Relation, delta: &Batch) -> Result<(), Failure> {
         add(&mut self.sum, &view.schema(), delta)

@@ -1,16 +1,17 @@
 //! A store, an engine and tables, run through a case. After every step each view must be what DataFusion computes from
 //! scratch, and the sum of its deltas must be what is stored.
 
-use super::case::{Case, Modes, Row, Step, TABLES, batch};
-use super::plans::compared_with;
+use super::case::{Case, Modes, Step};
+use super::compare::stored;
 use super::state::State;
-use super::watched::{Watched, answer};
+use super::tables::{Row, Shape, batch};
+use super::watched::Watched;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_change::{Delta, Error, Relation, RelationKind, RelationName, Relations, Timestamp, View};
+use viewfeed_change::{Batch, Delta, Error, Relation, RelationName, Relations, Timestamp};
 use viewfeed_engine::{Engine, StepInput};
-use viewfeed_query::{Planner, Prepared, Purpose};
+use viewfeed_query::Planner;
 use viewfeed_store::{EpochRecord, Store, Txn, arrange};
 
 /// Why a case stopped.
@@ -43,15 +44,17 @@ pub(crate) struct Tally {
 
 /// The database under test.
 pub(crate) struct World {
-    state: State,
-    open: Option<(Store, Engine)>,
-    planner: Planner,
-    relations: Arc<Relations>,
+    pub(super) state: State,
+    pub(super) open: Option<(Store, Engine)>,
+    pub(super) planner: Planner,
+    pub(super) relations: Arc<Relations>,
+    tables: Vec<Shape>,
+    modes: Modes,
     /// What each table holds, with multiplicities.
     contents: Vec<HashMap<Row, i64>>,
-    views: Vec<Watched>,
+    pub(super) views: Vec<Watched>,
     /// The clock of the last epoch, and how much later the next one is, in seconds.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     wait: i64,
     defect: Defect,
     pub(crate) tally: Tally,
@@ -62,18 +65,20 @@ const START: Timestamp = Timestamp(1_700_000_000_000_000);
 
 impl World {
     /// Empty tables, no views.
-    pub(crate) fn new(planner: &Planner, modes: Modes, defect: Defect) -> Result<Self, Failure> {
+    pub(crate) fn new(planner: &Planner, case: &Case, defect: Defect) -> Result<Self, Failure> {
         let mut relations = Relations::starting_at(1);
-        for shape in &TABLES {
+        for shape in &case.tables {
             let id = relations.allocate();
             relations.put(shape.relation(id)).map_err(wrong)?;
         }
         let mut world = Self {
-            state: State::new(modes.form),
+            state: State::new(case.modes.form),
             open: None,
             planner: planner.clone(),
             relations: Arc::new(relations),
-            contents: vec![HashMap::new(); TABLES.len()],
+            contents: vec![HashMap::new(); case.tables.len()],
+            tables: case.tables.clone(),
+            modes: case.modes,
             views: Vec::new(),
             now: START,
             wait: 0,
@@ -86,39 +91,61 @@ impl World {
 
     /// Runs every step, checking after each.
     pub(crate) fn run(&mut self, case: &Case) -> Result<(), Failure> {
-        for step in &case.steps {
-            match step {
-                Step::Create(view) => self.create(&format!("v{view}"), &case.views[*view])?,
-                Step::Epoch(changes) => self.epoch(changes)?,
-                Step::Wait(seconds) => {
-                    self.wait += seconds;
-                    continue;
-                }
-                Step::Checkpoint => self.store().checkpoint().map_err(wrong)?,
-                Step::Reopen => self.reopen()?,
-                Step::Crash => self.crash()?,
-                Step::Clear => self.epoch(&self.everything())?,
+        case.steps.iter().try_for_each(|step| self.run_step(case, step))
+    }
+
+    /// Runs one step and checks.
+    pub(crate) fn run_step(&mut self, case: &Case, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Create(view) => self.create(&format!("v{view}"), &case.views[*view])?,
+            Step::Replace(view) => self.replace(&format!("v{view}"), &case.views[*view])?,
+            Step::Epoch(changes) => self.epoch(changes)?,
+            Step::Wait(seconds) => {
+                self.wait += seconds;
+                return Ok(());
             }
-            self.check()?;
+            Step::Checkpoint => self.store().checkpoint().map_err(wrong)?,
+            Step::Reopen => self.reopen()?,
+            Step::Crash => self.crash()?,
+            Step::Clear => self.epoch(&self.everything())?,
         }
-        Ok(())
+        self.check()
+    }
+
+    /// The rows of a table, each as often as it is there.
+    pub(crate) fn content(&self, table: usize) -> Vec<Row> {
+        let counted = self.contents[table].iter();
+        counted
+            .flat_map(|(row, count)| std::iter::repeat_n(row.clone(), *count as usize))
+            .collect()
+    }
+
+    /// The rows of a view as they are stored.
+    pub(crate) fn rows_of(&self, view: &str) -> Result<Batch, Failure> {
+        let view = self.named(view);
+        Batch::concat(&view.schema(), &stored(&self.store().reader(), &view)?).map_err(wrong)
     }
 
     /// How many entries the engine and the tables have in the store.
     pub(crate) fn state_entries(&self) -> Result<usize, Failure> {
+        Ok(self.entries()?.len())
+    }
+
+    /// Every entry the engine and the tables have in the store.
+    pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
         let reader = self.store().reader();
-        let mut count = 0;
+        let mut entries = Vec::new();
         for prefix in [b"a", b"o"] {
-            let mut each = |_: &[u8], _: &[u8]| {
-                count += 1;
+            let mut each = |key: &[u8], value: &[u8]| {
+                entries.push((key.to_vec(), value.to_vec()));
                 Ok(ControlFlow::Continue(()))
             };
             reader.scan(prefix, prefix, &mut each).map_err(wrong)?;
         }
-        Ok(count)
+        Ok(entries)
     }
 
-    fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &Store {
         &self.open.as_ref().expect("the store is open between steps").0
     }
 
@@ -134,8 +161,9 @@ impl World {
             arrange::ensure(&mut txn, table, &table.key_paths()).map_err(wrong)?;
         }
         txn.seal();
-        let mut engine =
-            Engine::open(self.planner.clone(), &self.relations, self.now, &mut txn).map_err(wrong)?;
+        let rung = self.modes.rung;
+        let opened = Engine::open_at(self.planner.clone(), &self.relations, self.now, &mut txn, rung);
+        let mut engine = opened.map_err(wrong)?;
         store.commit(txn, &self.record(&[])).map_err(wrong)?;
         if let Some(delta) = engine.take_opening_deltas().first() {
             return Err(Failure::Wrong(format!(
@@ -144,11 +172,7 @@ impl World {
             )));
         }
         self.open = Some((store, engine));
-        for place in 0..self.views.len() {
-            let query = self.prepare(&self.views[place].sql)?;
-            self.views[place].prepare(query);
-        }
-        Ok(())
+        self.prepare_all()
     }
 
     /// Killed in the middle of an epoch that removes everything: as if it had never begun.
@@ -162,51 +186,6 @@ impl World {
         drop(txn);
         self.state.cut_off();
         self.reopen()
-    }
-
-    fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
-        let query = self.prepare(sql)?;
-        answer(&query, &self.store().reader(), self.now)?;
-        let (store, engine) = self.open.as_mut().expect("the store is open between steps");
-        let plan = engine
-            .plan(sql, RelationName::PUBLIC, &self.relations)
-            .map_err(wrong)?;
-        let mut relations = (*self.relations).clone();
-        let id = relations.allocate();
-        let view = Relation {
-            id,
-            name: RelationName::new(RelationName::PUBLIC, name),
-            columns: plan.columns,
-            key: plan.key,
-            kind: RelationKind::View(View {
-                sql: sql.to_owned(),
-                search_schema: RelationName::PUBLIC.to_owned(),
-                inputs: plan.inputs,
-                require_incremental: false,
-                on_error: Default::default(),
-            }),
-            schema_version: 1,
-        };
-        let view = relations.put(view).map_err(wrong)?;
-        let relations = Arc::new(relations);
-        let mut txn = store.begin().map_err(wrong)?;
-        engine.set_time(self.now);
-        let delta = engine.create_view(&view, &relations, &mut txn).map_err(wrong)?;
-        self.relations = relations;
-        let mut watched = Watched::new(id, sql, query);
-        watched.publish(&view, &delta.batch)?;
-        self.views.push(watched);
-        self.commit(txn, &[delta])
-    }
-
-    /// The query a view is compared with.
-    fn prepare(&self, sql: &str) -> Result<Prepared, Failure> {
-        let schema = RelationName::PUBLIC;
-        let planned = self
-            .planner
-            .plan_sql(&compared_with(sql), &self.relations, schema, Purpose::Batch);
-        let prepared = planned.and_then(|plan| self.planner.prepare(plan, &self.store().reader(), self.now));
-        prepared.map_err(unanswerable)
     }
 
     fn epoch(&mut self, changes: &[(usize, Vec<(Row, i64)>)]) -> Result<(), Failure> {
@@ -285,7 +264,7 @@ impl World {
             *after.entry(row.clone()).or_default() += weight;
         }
         after.retain(|_, count| *count != 0);
-        let keyed = TABLES[table].keyed;
+        let keyed = self.tables[table].keyed;
         let mut keys = HashSet::new();
         let keeps_key = !keyed
             || after
@@ -332,11 +311,18 @@ impl World {
     }
 
     fn table(&self, table: usize) -> Arc<Relation> {
-        let name = RelationName::new(RelationName::PUBLIC, TABLES[table].name);
-        self.relations.named(&name).expect("every table exists").clone()
+        self.named(&self.tables[table].name)
     }
 
-    fn commit(&self, txn: Txn, deltas: &[Delta]) -> Result<(), Failure> {
+    fn named(&self, name: &str) -> Arc<Relation> {
+        let name = RelationName::new(RelationName::PUBLIC, name);
+        self.relations
+            .named(&name)
+            .expect("what is asked for exists")
+            .clone()
+    }
+
+    pub(super) fn commit(&self, txn: Txn, deltas: &[Delta]) -> Result<(), Failure> {
         self.store().commit(txn, &self.record(deltas)).map_err(wrong)?;
         Ok(())
     }

@@ -98,10 +98,14 @@ impl RelationScan {
 }
 
 impl Reading {
+    fn reader(&self) -> viewfeed_change::Result<&Reader> {
+        let none = || Error::internal("a prepared query was run without a reader");
+        self.reader.as_ref().ok_or_else(none)
+    }
+
     /// Hands over batches of at most [`BATCH_ROWS_MAX`] rows until `each` breaks.
     fn run(&self, each: Each<'_>) -> viewfeed_change::Result<()> {
-        let none = || Error::internal("a prepared query was run without a reader");
-        let reader = self.reader.as_ref().ok_or_else(none)?;
+        let reader = self.reader()?;
         view_errors::refuse(reader, &self.relation)?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut expand = |batch: Batch| self.expand(&batch, &mut left, each);

@@ -12,7 +12,7 @@ use crate::varint;
 use std::ops::Range;
 
 /// A block is closed when it has this many bytes; only an entry that is larger alone makes a larger one.
-pub(super) const BLOCK_BYTES: usize = 16 << 10;
+pub(super) const BLOCK_BYTES: usize = 4 << 10;
 /// Every so many entries a key is written whole, so that a search need not start at the first entry.
 const RESTART_ENTRIES: usize = 16;
 const CRC_BYTES: usize = 4;

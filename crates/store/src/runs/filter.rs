@@ -63,6 +63,25 @@ impl Counts {
     }
 }
 
+/// What filters know of a key; made once for all of them.
+#[derive(Clone, Copy)]
+pub(super) struct KeyHash(u64);
+
+impl KeyHash {
+    pub(super) fn of(key: &[u8]) -> Self {
+        Self(hash(key))
+    }
+}
+
+/// What filters know of the start of a key: the hash of each of its first [`STARTS`] bytes, where it is as long.
+pub(super) struct StartHashes([Option<u64>; STARTS.len()]);
+
+impl StartHashes {
+    pub(super) fn of(start: &[u8]) -> Self {
+        Self(STARTS.map(|length| start.get(..length).map(hash)))
+    }
+}
+
 /// The filter of one run.
 #[derive(Debug, PartialEq)]
 pub(super) struct Filter {
@@ -98,18 +117,16 @@ impl Filter {
         }
     }
 
-    /// False if `key` was not added.
-    pub(super) fn may_hold(&self, key: &[u8]) -> bool {
-        self.has(hash(key))
+    /// False if the key with this hash was not added.
+    pub(super) fn may_hold(&self, key: KeyHash) -> bool {
+        self.has(key.0)
     }
 
-    /// False if no key was added that starts with `start`.
-    pub(super) fn may_hold_start(&self, start: &[u8]) -> bool {
-        let lengths = STARTS.into_iter().zip(self.holds);
-        let mut usable = lengths.filter(|(length, holds)| *holds && *length <= start.len());
-        usable
-            .next_back()
-            .is_none_or(|(length, _)| self.has(hash(&start[..length])))
+    /// False if no key was added that starts as `start` does.
+    pub(super) fn may_hold_start(&self, start: &StartHashes) -> bool {
+        let hashes = start.0.iter().zip(self.holds);
+        let usable = hashes.filter_map(|(hash, holds)| hash.filter(|_| holds));
+        usable.last().is_none_or(|hash| self.has(hash))
     }
 
     /// On disk: probes, which starts are held, words.
@@ -224,20 +241,27 @@ mod tests {
         Filter::decode(&filter.encode()).unwrap()
     }
 
+    fn may_hold_start(filter: &Filter, start: &[u8]) -> bool {
+        filter.may_hold_start(&StartHashes::of(start))
+    }
+
     #[test]
     fn it_holds_what_was_added_and_little_else_in_two_bytes_a_key() {
         let (inside, outside) = (keys(0, 20_000), keys(1 << 40, 20_000));
         let filter = filter(&inside);
         assert!(filter.memory_bytes() <= 2 * inside.len() + 64);
         for key in &inside {
-            assert!(filter.may_hold(key));
-            assert!((0..key.len()).all(|length| filter.may_hold_start(&key[..length])));
+            assert!(filter.may_hold(KeyHash::of(key)));
+            assert!((0..key.len()).all(|length| may_hold_start(&filter, &key[..length])));
         }
-        let wrong = outside.iter().filter(|key| filter.may_hold(key)).count();
+        let wrong = outside
+            .iter()
+            .filter(|key| filter.may_hold(KeyHash::of(key)))
+            .count();
         assert!(wrong < 1200, "{wrong} of 20,000");
         let wrong = outside
             .iter()
-            .filter(|key| filter.may_hold_start(&key[..14]))
+            .filter(|key| may_hold_start(&filter, &key[..14]))
             .count();
         assert!(wrong < 1200, "{wrong} of 20,000");
     }
@@ -249,9 +273,9 @@ mod tests {
         assert!(
             short
                 .iter()
-                .all(|key| filter.may_hold(key) && filter.may_hold_start(key))
+                .all(|key| filter.may_hold(KeyHash::of(key)) && may_hold_start(&filter, key))
         );
-        assert!(!Filter::new(&Counts::default()).may_hold(b"a"));
+        assert!(!Filter::new(&Counts::default()).may_hold(KeyHash::of(b"a")));
         assert_eq!(Filter::decode(&[1, 0, 0]), None);
     }
 }

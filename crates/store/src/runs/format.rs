@@ -9,7 +9,7 @@
 //!
 //! A separator is after every key of the block before, and at or before every key of its block.
 
-use super::block::{Malformed, seal, unseal};
+use super::block::{Malformed, seal, shared_bytes, unseal};
 use super::filter::{Counts, STARTS};
 use crate::varint;
 use std::path::Path;
@@ -92,6 +92,11 @@ pub(super) struct Index {
     /// Where each block ends.
     block_ends: Vec<u64>,
     last_key: Vec<u8>,
+    /// How many bytes all separators but the first share at their start.
+    shared: usize,
+    /// The eight bytes after those of every separator but the first, zeros where it ends, as a number: a search looks at
+    /// these, which lie together.
+    heads: Vec<u64>,
 }
 
 impl Index {
@@ -103,9 +108,16 @@ impl Index {
         self.block_ends.push(start.saturating_add(block_bytes as u64));
     }
 
-    /// Notes the last key of the last block.
+    /// Notes the last key of the last block; then it can be searched.
     pub(super) fn end(&mut self, last_key: &[u8]) {
         self.last_key = last_key.to_vec();
+        let (Some(last), true) = (self.blocks().checked_sub(1), self.blocks() > 1) else {
+            return;
+        };
+        self.shared = shared_bytes(self.separator(1), self.separator(last));
+        self.heads = (1..=last)
+            .map(|block| head(&self.separator(block)[self.shared..]))
+            .collect();
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -160,7 +172,7 @@ impl Index {
 
     /// The only block that can hold `key`; None if it is before them all.
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let (mut low, mut high) = (0, self.blocks());
+        let (mut low, mut high) = self.near(key);
         while low < high {
             let middle = low + (high - low) / 2;
             if self.separator(middle) <= key {
@@ -172,9 +184,36 @@ impl Index {
         low.checked_sub(1)
     }
 
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.separators.len() + 16 * self.blocks() + self.last_key.len()
+    /// The number of separators at or before `key` is in this range, ends included.
+    fn near(&self, key: &[u8]) -> (usize, usize) {
+        if self.heads.is_empty() {
+            return (0, self.blocks());
+        }
+        let common = &self.separator(1)[..self.shared];
+        match key.get(..self.shared) {
+            Some(start) if start == common => {
+                let head = head(&key[self.shared..]);
+                let low = self.heads.partition_point(|other| *other < head);
+                let equal = self.heads[low..].partition_point(|other| *other == head);
+                // The first separator has no head.
+                (low + usize::from(low > 0), low + equal + 1)
+            }
+            _ if key < common => (0, 1),
+            _ => (self.blocks(), self.blocks()),
+        }
     }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.separators.len() + 24 * self.blocks() + self.last_key.len()
+    }
+}
+
+/// The first eight bytes, zeros where there are fewer, so that numbers are ordered as bytes are.
+fn head(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let length = bytes.len().min(8);
+    first[..length].copy_from_slice(&bytes[..length]);
+    u64::from_be_bytes(first)
 }
 
 /// The error of a file of which `part` is not what was written.

@@ -15,7 +15,7 @@ pub(super) enum Source<'a> {
         here: Option<(&'a [u8], Option<&'a [u8]>)>,
     },
     Run {
-        cursor: RunCursor,
+        cursor: RunCursor<'a>,
         /// Keys that start with one of these are passed over.
         hidden: &'a [Vec<u8>],
     },
@@ -28,7 +28,7 @@ impl<'a> Source<'a> {
     }
 
     /// What `listed` has in `range`, read through the cache; None if nothing.
-    pub(super) fn run(listed: &'a Listed, range: &Range<'_>) -> Result<Option<Self>> {
+    pub(super) fn run(listed: &'a Listed, range: &Range<'a>) -> Result<Option<Self>> {
         if !listed.run.may_hold(range)? {
             return Ok(None);
         }
@@ -40,7 +40,7 @@ impl<'a> Source<'a> {
         Self::of(listed, RunCursor::new(&listed.run, &[], None, false)?)
     }
 
-    fn of(listed: &'a Listed, cursor: RunCursor) -> Result<Self> {
+    fn of(listed: &'a Listed, cursor: RunCursor<'a>) -> Result<Self> {
         let hidden = &listed.hidden;
         let mut source = Self::Run { cursor, hidden };
         source.pass_hidden()?;

@@ -5,7 +5,7 @@
 
 use super::block::{Block, BlockCursor, Malformed, unseal};
 use super::cache::BlockCache;
-use super::filter::Filter;
+use super::filter::{Filter, KeyHash, StartHashes};
 use super::format::{FOOTER_BYTES, Footer, Index, damaged};
 use super::writer::{Written, run_path};
 use parking_lot::Mutex;
@@ -35,12 +35,18 @@ struct Parts {
     filter: Filter,
 }
 
+impl Parts {
+    fn memory_bytes(&self) -> usize {
+        self.index.memory_bytes() + self.filter.memory_bytes()
+    }
+}
+
 /// What is asked of a run when it is scanned.
 pub(super) struct Range<'a> {
     pub(super) from: &'a [u8],
     pub(super) to: Option<&'a [u8]>,
-    /// What every key in the range starts with.
-    pub(super) start: &'a [u8],
+    /// Of what every key in the range starts with.
+    pub(super) start: StartHashes,
 }
 
 impl Run {
@@ -96,16 +102,13 @@ impl Run {
 
     /// What it takes in memory beside blocks.
     pub(super) fn memory_bytes(&self) -> usize {
-        let parts = self.parts.get();
-        parts.map_or(0, |parts| {
-            parts.index.memory_bytes() + parts.filter.memory_bytes()
-        })
+        self.parts.get().map_or(0, Parts::memory_bytes)
     }
 
     /// None if the run says nothing of `key`, Some(None) if it deletes it.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+    pub(super) fn get(&self, key: &[u8], hash: KeyHash) -> Result<Option<Option<Vec<u8>>>> {
         let Parts { index, filter } = self.parts()?;
-        if key > index.last_key() || !filter.may_hold(key) {
+        if key > index.last_key() || !filter.may_hold(hash) {
             return Ok(None);
         }
         let Some(number) = index.find(key) else {
@@ -121,7 +124,7 @@ impl Run {
     pub(super) fn may_hold(&self, range: &Range<'_>) -> Result<bool> {
         let Parts { index, filter } = self.parts()?;
         let is_before = range.to.is_some_and(|to| to <= index.separator(0));
-        Ok(!is_before && range.from <= index.last_key() && filter.may_hold_start(range.start))
+        Ok(!is_before && range.from <= index.last_key() && filter.may_hold_start(&range.start))
     }
 
     fn parts(&self) -> Result<&Parts> {
@@ -131,6 +134,7 @@ impl Run {
         let _one_at_a_time = self.loading.lock();
         if self.parts.get().is_none() {
             let parts = self.load()?;
+            self.cache.reserve(parts.memory_bytes());
             // Nobody else can have set it.
             let _ = self.parts.set(parts);
         }
@@ -192,6 +196,10 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        self.cache.release(self.memory_bytes());
+        if *self.is_obsolete.get_mut() {
+            self.cache.forget(self.written.id);
+        }
         if *self.is_obsolete.get_mut()
             && let Err(error) = fs::remove_file(&self.path)
         {
@@ -201,9 +209,9 @@ impl Drop for Run {
 }
 
 /// A place in a run, before some key.
-pub(super) struct RunCursor {
-    run: Arc<Run>,
-    to: Option<Vec<u8>>,
+pub(super) struct RunCursor<'a> {
+    run: &'a Run,
+    to: Option<&'a [u8]>,
     /// Whether blocks go through the cache: not when a run is read once from end to end.
     is_cached: bool,
     number: usize,
@@ -212,12 +220,12 @@ pub(super) struct RunCursor {
     entry: BlockCursor,
 }
 
-impl RunCursor {
+impl<'a> RunCursor<'a> {
     /// At the first entry at or after `from`, if it is before `to`.
-    pub(super) fn new(run: &Arc<Run>, from: &[u8], to: Option<&[u8]>, is_cached: bool) -> Result<Self> {
+    pub(super) fn new(run: &'a Run, from: &[u8], to: Option<&'a [u8]>, is_cached: bool) -> Result<Self> {
         let mut cursor = Self {
-            run: run.clone(),
-            to: to.map(<[u8]>::to_vec),
+            run,
+            to,
             is_cached,
             number: 0,
             block: None,
@@ -258,11 +266,11 @@ impl RunCursor {
 
     /// Goes to the first entry (at or after `from`) of this block or a later one.
     fn enter(&mut self, mut number: usize, from: Option<&[u8]>) -> Result<()> {
-        let run = self.run.clone();
+        let run = self.run;
         let index = &run.parts()?.index;
         loop {
-            let is_past = |to: &Vec<u8>| index.separator(number) >= to.as_slice();
-            if number >= index.blocks() || self.to.as_ref().is_some_and(is_past) {
+            let is_past = |to: &[u8]| index.separator(number) >= to;
+            if number >= index.blocks() || self.to.is_some_and(is_past) {
                 self.block = None;
                 return Ok(());
             }
@@ -281,11 +289,7 @@ impl RunCursor {
     }
 
     fn stop_at_end(&mut self) -> Result<()> {
-        if self
-            .to
-            .as_ref()
-            .is_some_and(|to| self.entry.key() >= to.as_slice())
-        {
+        if self.to.is_some_and(|to| self.entry.key() >= to) {
             self.block = None;
         }
         Ok(())

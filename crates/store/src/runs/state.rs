@@ -2,7 +2,7 @@
 //! here, one at a time.
 
 use super::cache::BlockCache;
-use super::filter::Counts;
+use super::filter::{Counts, KeyHash, StartHashes};
 use super::manifest::{self, ListedRun, Manifest};
 use super::merge::Source;
 use super::run::{Range, Run};
@@ -18,6 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use viewfeed_change::{Error, Result};
+
+/// A table is written as a run when it has so many bytes, whether a flush was asked for or not …
+const TABLE_BYTES_MAX: usize = 64 << 20;
+/// … or this part of the memory there is …
+const TABLE_SHARE: usize = 8;
+/// … but not with less than this.
+const TABLE_BYTES_MIN: usize = 64 << 10;
 
 /// The right to turn tables into runs.
 #[derive(Default)]
@@ -53,6 +60,18 @@ pub(super) struct Part {
     pub(super) head_end: Option<Vec<u8>>,
     pub(super) frozen: Option<Arc<Table>>,
     pub(super) runs: Arc<Vec<Listed>>,
+}
+
+impl Part {
+    /// Of runs alone.
+    pub(super) fn of_runs(runs: Arc<Vec<Listed>>) -> Self {
+        Self {
+            head: Head::default(),
+            head_end: None,
+            frozen: None,
+            runs,
+        }
+    }
 }
 
 /// A point in a change of the files, for tests of what a crash leaves there.
@@ -115,13 +134,14 @@ impl State {
         if let Some(value) = frozen.as_ref().and_then(|table| table.get(key)) {
             return Ok(value.clone());
         }
-        for Listed { run, hidden } in runs.iter() {
-            let is_hidden = hidden.iter().any(|prefix| key.starts_with(prefix));
-            if !is_hidden && let Some(value) = run.get(key)? {
-                return Ok(value);
-            }
-        }
-        Ok(None)
+        find_in(&runs, key, KeyHash::of(key))
+    }
+
+    /// The runs, if nothing is in tables.
+    pub(super) fn only_runs(&self) -> Option<Arc<Vec<Listed>>> {
+        let view = self.view.read();
+        let has_tables = view.frozen.is_some() || !view.active.is_empty();
+        (!has_tables).then(|| view.runs.clone())
     }
 
     /// What `from..to` is made of, with at most `limit` entries of the active table.
@@ -145,11 +165,32 @@ impl State {
 
     /// Puts writes in the active table; gives its bytes.
     pub(super) fn put(&self, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> usize {
-        let active = &mut self.view.write().active;
-        for (key, value) in writes {
-            active.put(key, value);
-        }
-        active.bytes()
+        let (before, after) = {
+            let active = &mut self.view.write().active;
+            let before = active.bytes();
+            for (key, value) in writes {
+                active.put(key, value);
+            }
+            (before, active.bytes())
+        };
+        self.cache.reserve(after - before);
+        after
+    }
+
+    /// Bytes of memory everything here takes: blocks, indexes, filters, tables.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// Notes how much memory is taken above.
+    pub(super) fn set_memory_above(&self, bytes: usize) {
+        self.cache.set_above(bytes);
+    }
+
+    /// The bytes of a table that is to be written as a run.
+    pub(super) fn table_bytes_max(&self) -> usize {
+        let share = self.cache.bytes_max() / TABLE_SHARE;
+        share.clamp(TABLE_BYTES_MIN, TABLE_BYTES_MAX)
     }
 
     /// Writes one table as a run; false if there is none. A table that could not be written stays, for the next call.
@@ -178,6 +219,8 @@ impl State {
         }
         let run = self.end_run(writer)?;
         let publish = |view: &mut View| view.frozen = None;
+        let table_bytes = table.bytes();
+        drop(table);
         self.relist(
             |runs| {
                 let new = run.map(|run| Listed {
@@ -188,6 +231,7 @@ impl State {
             },
             publish,
         )?;
+        self.cache.release(table_bytes);
         Ok(true)
     }
 
@@ -200,7 +244,7 @@ impl State {
         let range = Range {
             from: prefix,
             to: end.as_deref(),
-            start: prefix,
+            start: StartHashes::of(prefix),
         };
         let hide = |listed: &Listed| {
             let mut listed = listed.clone();
@@ -306,6 +350,17 @@ impl State {
 
     #[cfg(not(test))]
     fn reached(&self, _: Step) {}
+}
+
+/// The value of `key` in `runs`, newest first.
+pub(super) fn find_in(runs: &[Listed], key: &[u8], hash: KeyHash) -> Result<Option<Vec<u8>>> {
+    for Listed { run, hidden } in runs {
+        let is_hidden = hidden.iter().any(|prefix| key.starts_with(prefix));
+        if !is_hidden && let Some(value) = run.get(key, hash)? {
+            return Ok(value);
+        }
+    }
+    Ok(None)
 }
 
 /// The list of the runs in `dir`. Fails as `Corrupt` if there are runs and no list, which is made before the first run.

@@ -11,6 +11,7 @@ use super::float_sum::FloatSum;
 use super::function::AggregateFunction;
 use super::kind::Kind;
 use super::moments::Moments;
+use super::rank::Rank;
 use super::value::Value;
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, i256};
 use viewfeed_change::{Error, Result};
@@ -46,6 +47,8 @@ pub(super) enum Accumulator {
     First(Option<Vec<u8>>),
     /// Nothing: the values are beside the group.
     List,
+    /// The values at a place of the order.
+    Rank(Box<Rank>),
 }
 
 impl Accumulator {
@@ -71,6 +74,7 @@ impl Accumulator {
             Kind::Moments => Self::Moments(Box::default()),
             Kind::First => Self::First(None),
             Kind::List => Self::List,
+            Kind::Rank => Self::Rank(Box::default()),
         }
     }
 
@@ -187,6 +191,7 @@ impl Accumulator {
             Self::Moments(moments) => moments.is_empty(),
             Self::First(value) => value.is_none(),
             Self::List => true,
+            Self::Rank(rank) => rank.is_empty(),
         }
     }
 
@@ -221,6 +226,7 @@ impl Accumulator {
                 }
                 _ => return Err(Error::internal("moments of no statistic")),
             },
+            Self::Rank(rank) => rank.value(function, call.form()?)?,
             Self::First(Some(entry)) => Value::Encoded(call.form()?.value_of(entry)?),
         })
     }
@@ -257,6 +263,7 @@ impl Accumulator {
                 write_bytes(entry, out);
             }
             Self::List => {}
+            Self::Rank(rank) => rank.encode(out),
         }
     }
 
@@ -291,6 +298,7 @@ impl Accumulator {
                 _ => Self::First(Some(input.bytes()?.to_vec())),
             },
             Kind::List => Self::List,
+            Kind::Rank => Self::Rank(Box::new(Rank::decode(input)?)),
         })
     }
 }

@@ -4,7 +4,7 @@
 use viewfeed_change::{Error, Result};
 
 /// Appends `value`, seven bits a byte, low bits first.
-pub(super) fn write_unsigned(mut value: u64, out: &mut Vec<u8>) {
+pub(in crate::operator) fn write_unsigned(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -32,13 +32,13 @@ pub(super) fn write_wide(little_endian: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends bytes with their length.
-pub(super) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(in crate::operator) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     write_unsigned(bytes.len() as u64, out);
     out.extend(bytes);
 }
 
 /// What is left to read.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+pub(in crate::operator) struct Cursor<'a>(pub(in crate::operator) &'a [u8]);
 
 impl<'a> Cursor<'a> {
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
@@ -47,11 +47,11 @@ impl<'a> Cursor<'a> {
         Ok(head)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(in crate::operator) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         Ok(self.take(N)?.try_into().expect("take gives exactly N bytes"))
     }
 
-    pub(super) fn unsigned(&mut self) -> Result<u64> {
+    pub(in crate::operator) fn unsigned(&mut self) -> Result<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;
@@ -80,13 +80,13 @@ impl<'a> Cursor<'a> {
         Ok(value)
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+    pub(in crate::operator) fn bytes(&mut self) -> Result<&'a [u8]> {
         let count = usize::try_from(self.unsigned()?).map_err(|_| damaged())?;
         self.take(count)
     }
 
     /// Fails if something is left.
-    pub(super) fn end(&self) -> Result<()> {
+    pub(in crate::operator) fn end(&self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(damaged()) }
     }
 }

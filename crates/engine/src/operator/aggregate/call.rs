@@ -4,6 +4,7 @@ use super::entry::{EncodedRows, EntryForm};
 use super::function::{AggregateCall, AggregateFunction, Argument};
 use super::kind::{Entries, Kind};
 use super::list;
+use super::rank;
 use super::value::{self, Value};
 use crate::operator::evaluate::evaluate;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -129,6 +130,7 @@ impl Call {
         match self.kind {
             Kind::First => value::encoded(values, self.form()?),
             Kind::List => list::column(values, self),
+            Kind::Rank => rank::column(values, self.form()?, self.output_type()),
             _ => value::column(values, self.output_type()),
         }
     }

@@ -43,8 +43,28 @@ pub(crate) enum AggregateFunction {
     ArrayAgg,
     /// `string_agg(x, 'delimiter' ORDER BY …)`, ordered as `first_value`.
     StringAgg,
+    /// `median(x)`.
+    Median,
+    /// `percentile_cont(fraction) WITHIN GROUP (ORDER BY x)`.
+    Percentile(Fraction),
     /// Variances, correlations, regressions.
     Statistic(Statistic),
+}
+
+/// A number from 0 to 1, by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fraction(u64);
+
+impl Fraction {
+    /// The fraction `value`.
+    pub(crate) fn new(value: f64) -> Self {
+        Self(value.to_bits())
+    }
+
+    /// As a number.
+    pub(super) fn value(self) -> f64 {
+        f64::from_bits(self.0)
+    }
 }
 
 impl AggregateFunction {
@@ -66,6 +86,7 @@ impl AggregateFunction {
             "bit_xor" => Self::BitXor,
             "array_agg" => Self::ArrayAgg,
             "string_agg" => Self::StringAgg,
+            "median" => Self::Median,
             other => Self::Statistic(Statistic::named(other)?),
         })
     }

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     First,
     /// All values in an order; they are kept beside the group.
     List,
+    /// The values at a place of the order; all values are kept in it, forwards and backwards.
+    Rank,
 }
 
 /// What a call keeps beside its accumulator: nothing, or an entry per group and value with a count.
@@ -46,7 +48,7 @@ impl Entries {
     /// Of a call whose accumulator is of `kind`.
     pub(super) fn of(call: &AggregateCall, kind: Kind) -> Self {
         match kind {
-            Kind::First | Kind::List => Self::Order,
+            Kind::First | Kind::List | Kind::Rank => Self::Order,
             _ if call.is_distinct && !call.function.is_idempotent() => Self::Presence,
             _ => Self::None,
         }
@@ -61,7 +63,7 @@ impl Kind {
         let orders = call.order.iter().map(|key| plain_type(&key.by.data_type));
         let is_exact = call.function.takes(call.arguments.len())
             && gives(call.function, input, &plain_type(&call.output_type))
-            && (!call.is_distinct || call.arguments.len() <= 1)
+            && (!call.is_distinct || call.arguments.len() <= 1 && kind != Self::Rank)
             && (Entries::of(call, kind) == Entries::None || is_stored(input))
             && orders.into_iter().all(|by| is_ordered(&by));
         is_exact.then_some(kind)
@@ -75,6 +77,9 @@ impl Kind {
             Avg => Self::of_average(input)?,
             Min | Max if is_ordered(input) => Self::First,
             Min | Max => return None,
+            Median if is_ordered(input) => Self::Rank,
+            Percentile(_) if matches!(input, DataType::Float32 | DataType::Float64) => Self::Rank,
+            Median | Percentile(_) => return None,
             AnyValue | FirstValue | LastValue => Self::First,
             BoolAnd | BoolOr => Self::Truth,
             BitAnd | BitOr | BitXor => Self::Bits,
@@ -115,6 +120,7 @@ fn gives(function: AggregateFunction, input: &DataType, output: &DataType) -> bo
         BitAnd | BitOr | BitXor => input.is_integer() && input == output,
         Statistic(self::Statistic::Count) => *output == DataType::UInt64,
         Statistic(_) => *input == DataType::Float64 && *output == DataType::Float64,
+        Median if !input.is_floating() => input.is_decimal() && input == output,
         StringAgg => *input == DataType::Utf8 && *output == DataType::Utf8,
         ArrayAgg => matches!(output, DataType::List(element) if element.data_type() == input),
         _ => match (input, output) {

@@ -8,7 +8,7 @@ use viewfeed_change::{Error, Result};
 
 /// A result of one call for one group.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(in crate::operator) enum Value {
     /// Nothing was aggregated.
     Null,
     /// A number that is cut to the width of the result's type, as DataFusion's addition wraps.
@@ -21,13 +21,15 @@ pub(super) enum Value {
     Float(f64),
     /// A value in the row encoding.
     Encoded(Vec<u8>),
+    /// So far between two values in the row encoding; None for the middle.
+    Between(Vec<u8>, Vec<u8>, Option<f64>),
     /// Values in the row encoding, with how often each is there.
     List(Vec<(Vec<u8>, i64)>),
 }
 
 impl Value {
     /// Whether both are shown as the same bits.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(in crate::operator) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
             (Self::Integer(a), Self::Integer(b)) => a == b,
@@ -35,6 +37,9 @@ impl Value {
             (Self::Interval(a), Self::Interval(b)) => a == b,
             (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
             (Self::Encoded(a), Self::Encoded(b)) => a == b,
+            (Self::Between(a, b, part), Self::Between(c, d, other)) => {
+                a == c && b == d && part.map(f64::to_bits) == other.map(f64::to_bits)
+            }
             (Self::List(a), Self::List(b)) => a == b,
             _ => false,
         }
@@ -50,7 +55,7 @@ impl Value {
 }
 
 /// A column of type `data_type` with these results.
-pub(super) fn column(values: &[&Value], data_type: &DataType) -> Result<ArrayRef> {
+pub(in crate::operator) fn column(values: &[&Value], data_type: &DataType) -> Result<ArrayRef> {
     Ok(match data_type {
         DataType::Boolean => truths(values),
         DataType::Int8 => integers::<Int8Type>(values, data_type, |bits| bits as i8),
