@@ -125,8 +125,8 @@ impl Filter {
     /// False if no key was added that starts as `start` does.
     pub(super) fn may_hold_start(&self, start: &StartHashes) -> bool {
         let hashes = start.0.iter().zip(self.holds);
-        let usable = hashes.filter_map(|(hash, holds)| hash.filter(|_| holds));
-        usable.last().is_none_or(|hash| self.has(hash))
+        let mut usable = hashes.filter_map(|(hash, holds)| hash.filter(|_| holds));
+        usable.next_back().is_none_or(|hash| self.has(hash))
     }
 
     /// On disk: probes, which starts are held, words.
