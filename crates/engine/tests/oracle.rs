@@ -56,12 +56,23 @@ fn seed() -> u64 {
     seed
 }
 
+/// A query that is run once, asks for the time and has an OFFSET may skip no row (docs/sql.md): nothing to compare with.
+fn without_offset_beside_clock(sql: String) -> String {
+    if !sql.contains("now()") && !sql.contains("current_date") {
+        return sql;
+    }
+    (1..3).fold(sql, |sql, offset| {
+        sql.replace(&format!(" OFFSET {offset}"), " OFFSET 0")
+    })
+}
+
 /// The case with this number: the same for the same seed, however many threads run.
 pub(crate) fn random_case(seed: u64, number: u64) -> Case {
     let mut rng = SmallRng::seed_from_u64(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let tables = tables::random_tables(&mut rng);
     let count = rng.random_range(1..2 * VIEWS_PER_WORLD as usize);
     let views = Plans::new(&mut rng, &tables).views(count);
+    let views: Vec<String> = views.into_iter().map(without_offset_beside_clock).collect();
     let steps = script::script(&mut rng, &tables, views.len());
     let mut modes = script::modes(&mut rng);
     // On lower rungs a row that fails is not told from the others.
