@@ -52,8 +52,8 @@ fn random_case(seed: u64, number: u64) -> Case {
     let mut rng = SmallRng::seed_from_u64(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let count = rng.random_range(1..2 * VIEWS_PER_WORLD as usize);
     let views = Plans::new(&mut rng).views(count);
-    let steps = script::script(&mut rng, views.len());
     let modes = script::modes(&mut rng);
+    let steps = script::script(&mut rng, views.len(), modes);
     Case { modes, views, steps }
 }
 

@@ -158,6 +158,17 @@ pub(crate) enum Form {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Modes {
     pub(crate) form: Form,
+    /// How views are filled: at once, or piece by piece.
+    pub(crate) filling: Option<Filling>,
+}
+
+/// How views are filled while epochs go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Filling {
+    /// Rows of a piece, at most.
+    pub(crate) rows: usize,
+    /// Pieces in each epoch.
+    pub(crate) pieces: usize,
 }
 
 /// Views and what happens.

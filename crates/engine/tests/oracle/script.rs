@@ -1,19 +1,20 @@
 //! Random scripts: inserts, duplicates, deletes, updates that move a row, rows that come and go within an epoch, both
 //! sides of a join in one epoch, empty epochs, time that passes, late views and restarts.
 
-use super::case::{Cell, Form, Modes, Row, Shape, Step, TABLES, Type};
+use super::case::{Cell, Filling, Form, Modes, Row, Shape, Step, TABLES, Type};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-/// Steps that create `views` views among some epochs.
-pub(crate) fn script(rng: &mut SmallRng, views: usize) -> Vec<Step> {
+/// Steps that create `views` views among some epochs; late ones more often if there is something about filling them.
+pub(crate) fn script(rng: &mut SmallRng, views: usize, modes: Modes) -> Vec<Step> {
+    let lateness = if modes.filling.is_some() { 0.8 } else { 0.3 };
     let mut tables: [Vec<Row>; TABLES.len()] = Default::default();
     let epochs = rng.random_range(2..7);
     let mut steps: Vec<Step> = (0..epochs).flat_map(|_| timed_epoch(rng, &mut tables)).collect();
     let mut earliest = 0;
     for view in 0..views {
-        let late = rng.random_bool(0.3);
+        let late = rng.random_bool(lateness);
         let at = if late {
             rng.random_range(earliest..=steps.len())
         } else {
@@ -37,7 +38,11 @@ pub(crate) fn modes(rng: &mut SmallRng) -> Modes {
         1..=3 => Form::Runs,
         _ => Form::Memory,
     };
-    Modes { form }
+    let filling = rng.random_bool(0.5).then(|| Filling {
+        rows: rng.random_range(1..8),
+        pieces: rng.random_range(1..4),
+    });
+    Modes { form, filling }
 }
 
 /// An epoch, later than the one before or not, with or without an empty one in between.

@@ -1,14 +1,17 @@
 //! A store, an engine and tables, run through a case. After every step each view must be what DataFusion computes from
 //! scratch, and the sum of its deltas must be what is stored.
 
-use super::case::{Case, Modes, Row, Step, TABLES, batch};
+use super::case::{Case, Filling, Modes, Row, Step, TABLES, batch};
+use super::compare::stored;
 use super::plans::compared_with;
 use super::state::State;
 use super::watched::{Watched, answer};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_change::{Delta, Error, Relation, RelationKind, RelationName, Relations, Timestamp, View};
+use viewfeed_change::{
+    Delta, Error, Relation, RelationId, RelationKind, RelationName, Relations, Timestamp, View,
+};
 use viewfeed_engine::{Engine, StepInput};
 use viewfeed_query::{Planner, Prepared, Purpose};
 use viewfeed_store::{EpochRecord, Store, Txn, arrange};
@@ -53,6 +56,7 @@ pub(crate) struct World {
     /// The clock of the last epoch, and how much later the next one is, in seconds.
     now: Timestamp,
     wait: i64,
+    filling: Option<Filling>,
     defect: Defect,
     pub(crate) tally: Tally,
 }
@@ -77,6 +81,7 @@ impl World {
             views: Vec::new(),
             now: START,
             wait: 0,
+            filling: modes.filling,
             defect,
             tally: Tally::default(),
         };
@@ -101,6 +106,10 @@ impl World {
             }
             self.check()?;
         }
+        while self.engine().is_filling() {
+            self.epoch(&[])?;
+            self.check()?;
+        }
         Ok(())
     }
 
@@ -122,7 +131,13 @@ impl World {
         &self.open.as_ref().expect("the store is open between steps").0
     }
 
+    fn engine(&self) -> &Engine {
+        &self.open.as_ref().expect("the store is open between steps").1
+    }
+
     fn reopen(&mut self) -> Result<(), Failure> {
+        // A plan may hold a reader, which keeps the files open.
+        self.views.iter_mut().for_each(|view| view.prepare(None));
         drop(self.open.take());
         let store = self.state.open()?;
         let mut txn = store.begin().map_err(wrong)?;
@@ -144,10 +159,6 @@ impl World {
             )));
         }
         self.open = Some((store, engine));
-        for place in 0..self.views.len() {
-            let query = self.prepare(&self.views[place].sql)?;
-            self.views[place].prepare(query);
-        }
         Ok(())
     }
 
@@ -159,14 +170,17 @@ impl World {
         let now = self.now;
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
         engine.step(&StepInput { deltas, now }, &self.relations, &mut txn);
+        txn.seal();
+        engine.fill_next(5, &self.relations, &mut txn);
         drop(txn);
         self.state.cut_off();
         self.reopen()
     }
 
     fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
-        let query = self.prepare(sql)?;
-        answer(&query, &self.store().reader(), self.now)?;
+        if self.filling.is_none() {
+            answer(&self.prepare(sql)?, &self.store().reader(), self.now)?;
+        }
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
         let plan = engine
             .plan(sql, RelationName::PUBLIC, &self.relations)
@@ -191,12 +205,48 @@ impl World {
         let relations = Arc::new(relations);
         let mut txn = store.begin().map_err(wrong)?;
         engine.set_time(self.now);
-        let delta = engine.create_view(&view, &relations, &mut txn).map_err(wrong)?;
+        let mut delta = None;
+        match self.filling {
+            Some(_) => engine.begin_view(&view, &relations, &mut txn).map_err(wrong)?,
+            None => delta = Some(engine.create_view(&view, &relations, &mut txn).map_err(wrong)?),
+        }
         self.relations = relations;
-        let mut watched = Watched::new(id, sql, query);
-        watched.publish(&view, &delta.batch)?;
+        let mut watched = Watched::new(id, sql);
+        if let Some(delta) = &delta {
+            watched.publish(&view, &delta.batch)?;
+        }
         self.views.push(watched);
-        self.commit(txn, &[delta])
+        self.commit(txn, delta.as_slice())
+    }
+
+    /// Goes on filling views after the changes of an epoch.
+    fn fill(&mut self, filling: Filling, txn: &mut Txn) -> Result<(), Failure> {
+        for _ in 0..filling.pieces {
+            let (_, engine) = self.open.as_mut().expect("the store is open between steps");
+            txn.seal();
+            let output = engine.fill_next(filling.rows, &self.relations, txn);
+            self.excuse(&output.failed, txn)?;
+            if let Some(id) = output.completed {
+                let view = self.relations.get(id).expect("a view is never dropped");
+                let watched = self.views.iter_mut().find(|watched| watched.id == id);
+                let watched = watched.expect("a view that is filled is watched");
+                for batch in stored(&txn.before(), view)? {
+                    watched.publish(view, &batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What DataFusion cannot compute either is no fault of the view.
+    fn excuse(&self, failed: &[(RelationId, Error)], txn: &Txn) -> Result<(), Failure> {
+        let Some((view, error)) = failed.first() else {
+            return Ok(());
+        };
+        if let Some(watched) = self.views.iter().find(|watched| watched.id == *view) {
+            answer(&self.prepare(&watched.sql)?, &txn.now(), self.now)?;
+        }
+        Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")))
     }
 
     /// The query a view is compared with.
@@ -227,19 +277,16 @@ impl World {
         };
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut output = engine.step(&input, &self.relations, &mut txn);
-        if let Some((view, error)) = output.failed.first() {
-            // What DataFusion cannot compute either is no fault of the view.
-            if let Some(watched) = self.views.iter().find(|watched| watched.id == *view) {
-                watched.check_answer(&txn.now(), self.now)?;
-            }
-            return Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")));
-        }
+        self.excuse(&output.failed, &txn)?;
         self.spoil_output(&mut output.deltas);
         for delta in &output.deltas {
             let view = self.views.iter_mut().find(|view| view.id == delta.relation);
             let view = view.ok_or_else(|| Failure::Wrong("a delta of no view".to_owned()))?;
             let relation = self.relations.get(view.id).expect("a view is never dropped");
             view.publish(relation, &delta.batch)?;
+        }
+        if let Some(filling) = self.filling {
+            self.fill(filling, &mut txn)?;
         }
         self.commit(txn, &output.deltas)
     }
@@ -323,7 +370,15 @@ impl World {
     /// Every view: stored rows = DataFusion's answer = the sum of deltas.
     fn check(&mut self) -> Result<(), Failure> {
         let reader = self.store().reader();
-        for watched in &mut self.views {
+        for place in 0..self.views.len() {
+            if self.engine().fills(self.views[place].id) {
+                continue;
+            }
+            if !self.views[place].is_prepared() {
+                let query = self.prepare(&self.views[place].sql)?;
+                self.views[place].prepare(Some(query));
+            }
+            let watched = &mut self.views[place];
             let view = self.relations.get(watched.id).expect("a view is never dropped");
             self.tally.rows += watched.check(view, &reader, self.now)?;
             self.tally.comparisons += 1;
