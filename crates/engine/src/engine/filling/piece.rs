@@ -3,7 +3,7 @@
 use super::{Piece, Stage};
 use crate::dataflow::{Dataflow, position, position_key, reading_order};
 use crate::engine::record::{Filling, Reading, Record};
-use crate::engine::{Engine, LiveView, Schedule};
+use crate::engine::{Engine, LiveView, Schedule, errors};
 use crate::plan::PlannedView;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -149,6 +149,7 @@ impl Engine {
         }
         Record::of(view.id, &planned.node).write(view.id, txn)?;
         arrange::mark_filled(txn, view)?;
+        self.error_deltas.extend(errors::publish(view, relations, txn)?);
         let dataflow = Dataflow::build(&self.planner, view.id, &planned.node, txn)?;
         let live = LiveView::new(view, dataflow, &planned.node, relations);
         self.views.insert(view.id, live);
