@@ -1,12 +1,19 @@
 //! A view's operators, wired: built from its plan over the state in a transaction, stepped by deltas, filled from the
-//! present content of the relations it reads. Wiring a join of many inputs has a file of its own.
+//! present content of the relations it reads. Wiring a join of many inputs has a file of its own; `live` is what a view
+//! needs that is filled piece by piece.
 
 mod delta_join;
+mod live;
+mod prefix;
+
+pub(crate) use live::reading_order;
+pub(crate) use prefix::{position, position_key};
 
 use crate::explain::ExplainedNode;
 use crate::operator::aggregate::Aggregate;
 use crate::operator::clock_filter::ClockFilter;
 use crate::operator::constant::Constant;
+use crate::operator::deferred::Deferred;
 use crate::operator::distinct::Distinct;
 use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
@@ -21,6 +28,7 @@ use crate::operator::unnest::Unnest;
 use crate::operator::window::{Near, Running, WindowCalls};
 use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
 use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, RescopePlan, StateName, state_names};
+use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -35,12 +43,17 @@ pub(crate) struct Dataflow {
     inputs: BTreeSet<RelationId>,
     follows_clock: bool,
     errors_changed: ErrorsChanged,
+    /// Whether it sees only the rows up to a position of each relation.
+    is_filling: bool,
+    /// The arrangements of relations it needs that do not hold everything yet: until they do, it must not be used.
+    missing: Vec<(Arc<Relation>, Vec<ColumnPath>)>,
 }
 
 struct Step {
     work: Work,
     /// The places of its inputs among the steps.
     inputs: Vec<usize>,
+    schema: SchemaRef,
 }
 
 enum Work {
@@ -48,6 +61,7 @@ enum Work {
     Operator(Box<dyn Operator>),
     Clock(Box<ClockFilter>),
     Recompute(Box<Recompute>),
+    Deferred(Deferred),
 }
 
 /// The names of every state of `view` with this plan.
@@ -67,26 +81,45 @@ impl Dataflow {
     /// The operators for `node` of `view`. Makes the states and shared arrangements that are missing: after that, the
     /// transaction must be sealed before they can be read.
     pub(crate) fn build(planner: &Planner, view: RelationId, node: &Node, txn: &mut Txn) -> Result<Self> {
+        Self::built(planner, view, node, false, txn)
+    }
+
+    fn built(
+        planner: &Planner,
+        view: RelationId,
+        node: &Node,
+        is_filling: bool,
+        txn: &mut Txn,
+    ) -> Result<Self> {
         let mut builder = Builder {
             planner,
             view,
             txn,
+            is_filling,
+            missing: Vec::new(),
             steps: Vec::new(),
             path: String::new(),
             errors_changed: ErrorsChanged::default(),
         };
         builder.add("", node)?;
-        let (steps, errors_changed) = (builder.steps, builder.errors_changed);
+        let Builder {
+            steps,
+            missing,
+            errors_changed,
+            ..
+        } = builder;
         let clocked = |step: &Step| match &step.work {
             Work::Clock(_) => true,
             Work::Recompute(part) => part.clock.is_some(),
-            Work::Source(_) | Work::Operator(_) => false,
+            Work::Source(_) | Work::Operator(_) | Work::Deferred(_) => false,
         };
         Ok(Self {
             follows_clock: steps.iter().any(clocked),
             inputs: node.relations(),
             steps,
             errors_changed,
+            is_filling,
+            missing,
         })
     }
 
@@ -123,6 +156,10 @@ impl Dataflow {
                     filter.step(&inputs, now, txn)?
                 }
                 Work::Recompute(part) if touched || part.is_due(now, txn)? => part.step(&inputs, now, txn)?,
+                Work::Deferred(part) => {
+                    part.step(&inputs, txn)?;
+                    None
+                }
                 Work::Operator(_) | Work::Clock(_) | Work::Recompute(_) => None,
             };
             changes.push(change.filter(|batch| !batch.is_empty()));
@@ -130,8 +167,8 @@ impl Dataflow {
         Ok(changes.pop().flatten())
     }
 
-    /// Fills the states, which must be empty, from the content of the relations in `txn.before()`, and hands over the
-    /// view's rows. Seals as it goes.
+    /// Fills the states, which must be empty, from the content of the relations in `txn.before()` (as if they were empty,
+    /// if it is filled piece by piece), and hands over the view's rows. Seals as it goes.
     pub(crate) fn hydrate(&self, now: Timestamp, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
         self.collect(self.steps.len() - 1, now, txn, output)
     }
@@ -147,7 +184,9 @@ impl Dataflow {
             .collect();
         let inputs: Vec<&Collect<'_>> = inputs.iter().map(AsRef::as_ref).collect();
         match &step.work {
+            Work::Source(_) if self.is_filling => Ok(()),
             Work::Source(relation) => content(relation, txn, output),
+            Work::Deferred(part) => part.begin(&inputs, txn),
             Work::Operator(operator) => operator.hydrate(&inputs, txn, output),
             Work::Clock(filter) => filter.hydrate(&inputs, now, txn, output),
             Work::Recompute(part) => part.hydrate(&inputs, now, txn, output),
@@ -155,10 +194,10 @@ impl Dataflow {
     }
 }
 
-/// Hands over the rows of `relation` in `txn.before()`.
+/// Hands over the rows of `relation` in `txn.before()`, also of a view that is not complete.
 pub(crate) fn content(relation: &Relation, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
     let before = txn.before();
-    arrange::primary(&before, relation)?.scan(&before, &[], CHUNK_ROWS, &mut |batch| {
+    arrange::unfinished(&before, relation)?.scan(&before, &[], CHUNK_ROWS, &mut |batch| {
         output(txn, batch)?;
         Ok(ControlFlow::Continue(()))
     })
@@ -168,6 +207,8 @@ struct Builder<'a> {
     planner: &'a Planner,
     view: RelationId,
     txn: &'a mut Txn,
+    is_filling: bool,
+    missing: Vec<(Arc<Relation>, Vec<ColumnPath>)>,
     steps: Vec<Step>,
     /// Where the node stands that is built.
     path: String,
@@ -226,10 +267,23 @@ impl Builder<'_> {
                     WindowCalls::Running(calls) => Work::operator(Running::new(schema, spec, calls, state)?),
                 }
             }
-            Kind::Rescope(plan) => Work::operator(self.rescope(node, plan, &mut names)?),
-            Kind::Recompute(plan) => Work::Recompute(Box::new(self.recompute(node, plan, &mut names)?)),
+            Kind::Rescope(plan) => {
+                let part = self.rescope(node, plan, &mut names)?;
+                match self.is_filling {
+                    true => Work::Deferred(Deferred::Rescope(Box::new(part))),
+                    false => Work::operator(part),
+                }
+            }
+            Kind::Recompute(plan) => {
+                let part = Box::new(self.recompute(node, plan, &mut names)?);
+                match self.is_filling {
+                    true => Work::Deferred(Deferred::Recompute(part)),
+                    false => Work::Recompute(part),
+                }
+            }
         };
-        self.steps.push(Step { work, inputs });
+        let schema = node.schema.clone();
+        self.steps.push(Step { work, inputs, schema });
         Ok(self.steps.len() - 1)
     }
 
@@ -343,6 +397,7 @@ impl Builder<'_> {
     ) -> Result<Arc<dyn Arrangement>> {
         let paths: Vec<ColumnPath> = key.iter().copied().map(ColumnPath::from).collect();
         match input.as_source() {
+            Some(relation) if self.is_filling => self.arranged_prefix(relation, paths),
             Some(relation) if key.is_empty() => arrange::primary(&self.txn.now(), relation),
             Some(relation) => arrange::ensure(self.txn, relation, &paths),
             None => Ok(arrange::ensure_named(self.txn, &next(names), &input.schema, &paths)?.0),

@@ -1,14 +1,16 @@
 //! The engine: which views exist, and one step of all of them.
 //!
-//! `errors` tells what views leave out,
-//! `open` brings views back from the catalog, `fill` creates one over existing data, `step` moves all of them,
-//! `record` is what is remembered about each between starts.
+//! `errors` tells what views leave out, `open` brings views back from the catalog, `fill` creates one over existing data at
+//! once, `filling` piece by piece, `step` moves all of them, `swap` puts one into the place of another, `record` is what is
+//! remembered about each between starts.
 
 mod errors;
 mod fill;
+mod filling;
 mod open;
 mod record;
 mod step;
+mod swap;
 mod timing;
 
 pub use errors::view_errors_relation;
@@ -17,6 +19,8 @@ pub use timing::StepTimes;
 use crate::dataflow::Dataflow;
 use crate::plan::plan_view;
 use crate::{ExplainedNode, Rung};
+use filling::Fill;
+pub use filling::FillOutput;
 use open::Repair;
 use record::Record;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +81,8 @@ pub struct Engine {
     views: BTreeMap<RelationId, LiveView>,
     /// Views that are not stepped, and why.
     failed: BTreeMap<RelationId, Error>,
+    /// Views that are not complete. Those that have begun are among `views`, too.
+    filling: BTreeMap<RelationId, Fill>,
     schedule: Schedule,
     /// How views changed when the engine was opened.
     opening: Vec<Delta>,
@@ -170,10 +176,11 @@ impl Engine {
     }
 
     /// Forgets a view and releases its state. Arrangements that it made of the relations it reads stay: other views
-    /// may share them, and they go with the relation.
+    /// may share them, and they go with the relation. (Not those that do not hold everything yet and nobody waits for.)
     pub fn drop_view(&mut self, view: &Relation, relations: &Relations, txn: &mut Txn) -> Result<()> {
         if let Some(record) = Record::read(view.id, txn)? {
-            record.release(txn)?;
+            record.release(view.id, txn)?;
+            self.release_begun(view.id, &record, relations, txn)?;
         }
         txn.delete(record::key(view.id));
         view_errors::release(txn, view.id)?;
@@ -181,6 +188,7 @@ impl Engine {
         arrange::release_all(txn, view)?;
         self.views.remove(&view.id);
         self.failed.remove(&view.id);
+        self.filling.remove(&view.id);
         self.schedule = Schedule::of(&self.views);
         Ok(())
     }
@@ -218,18 +226,26 @@ impl Engine {
 
     /// The plan of a view, with rungs.
     pub fn explain(&self, view: RelationId) -> Option<ExplainedNode> {
-        self.views.get(&view).map(|view| view.explained.as_ref().clone())
+        let filling = || self.filling.get(&view).map(Fill::explained);
+        let live = self.views.get(&view).map(|view| &view.explained);
+        live.or_else(filling).map(|explained| explained.as_ref().clone())
     }
 
-    /// Every view that is maintained: its plan with the names of its states, and what its steps cost. Cheap: nothing is
-    /// read, plans are shared.
+    /// Every view that is maintained, or is going to be: its plan with the names of its states, and what its steps cost.
+    /// Cheap: nothing is read, plans are shared.
     pub fn reports(&self) -> Vec<ViewReport> {
-        let report = |(id, view): (&RelationId, &LiveView)| ViewReport {
+        let live = |(id, view): (&RelationId, &LiveView)| ViewReport {
             view: *id,
             plan: view.explained.clone(),
             steps: view.recent.times(),
         };
-        self.views.iter().map(report).collect()
+        let waiting = self.filling.iter().filter(|(id, _)| !self.views.contains_key(id));
+        let waiting = waiting.map(|(id, fill)| ViewReport {
+            view: *id,
+            plan: fill.explained().clone(),
+            steps: StepTimes::default(),
+        });
+        self.views.iter().map(live).chain(waiting).collect()
     }
 
     /// Measures steps from now on, with a function that gives the time since any moment.
@@ -247,6 +263,7 @@ impl Engine {
             planner,
             views: BTreeMap::new(),
             failed: BTreeMap::new(),
+            filling: BTreeMap::new(),
             schedule: Schedule::default(),
             opening: Vec::new(),
             error_deltas: Vec::new(),

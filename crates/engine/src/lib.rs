@@ -13,5 +13,7 @@ mod explain;
 mod operator;
 mod plan;
 
-pub use engine::{Engine, NewView, StepInput, StepOutput, StepTimes, ViewReport, view_errors_relation};
+pub use engine::{
+    Engine, FillOutput, NewView, StepInput, StepOutput, StepTimes, ViewReport, view_errors_relation,
+};
 pub use explain::{ExplainedNode, ExplainedState, Rung};

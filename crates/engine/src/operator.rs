@@ -3,6 +3,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod clock_filter;
 pub(crate) mod constant;
+pub(crate) mod deferred;
 pub(crate) mod distinct;
 pub(crate) mod evaluate;
 pub(crate) mod expand;

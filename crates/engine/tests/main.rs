@@ -6,6 +6,7 @@ mod clock;
 mod delta_join;
 mod errors;
 mod failures;
+mod filling;
 mod functions;
 mod joins;
 mod lifecycle;

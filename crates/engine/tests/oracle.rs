@@ -73,8 +73,8 @@ pub(crate) fn random_case(seed: u64, number: u64) -> Case {
     let count = rng.random_range(1..2 * VIEWS_PER_WORLD as usize);
     let views = Plans::new(&mut rng, &tables).views(count);
     let views: Vec<String> = views.into_iter().map(without_offset_beside_clock).collect();
-    let steps = script::script(&mut rng, &tables, views.len());
     let mut modes = script::modes(&mut rng);
+    let steps = script::script(&mut rng, &tables, views.len(), modes);
     // On lower rungs a row that fails is not told from the others.
     if views.iter().any(|sql| failing::may_fail(sql)) {
         modes.rung = Rung::Incremental;

@@ -334,11 +334,11 @@ impl World {
         Batch::concat(&relation.schema(), &batches.collect::<Vec<_>>()).unwrap()
     }
 
-    fn begin(&self) -> Txn {
+    pub(crate) fn begin(&self) -> Txn {
         self.store().begin().unwrap()
     }
 
-    fn commit(&self, txn: Txn) {
+    pub(crate) fn commit(&self, txn: Txn) {
         let record = EpochRecord {
             commit_time: self.now,
             transactions: vec![],
@@ -348,7 +348,7 @@ impl World {
         self.store().commit(txn, &record).unwrap();
     }
 
-    fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         self.store.as_ref().unwrap()
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use viewfeed_change::{
     Batch, Delta, Epoch, Error, ErrorKind, Relation, RelationId, Relations, Result, Timestamp, Transaction,
 };
-use viewfeed_store::{Store, view_errors};
+use viewfeed_store::{Store, arrange, view_errors};
 
 /// Epochs of transactions kept in memory for tails that are live; a tail that lags by more reads the log.
 const TAIL_EPOCHS_MAX: usize = 64;
@@ -144,7 +144,7 @@ impl Feed {
     /// Fails as `NotFound`/`UNKNOWN_RELATION`; as `Invalid` if the filter, the key or the token is wrong; as
     /// `Precondition`/`VIEW_ERRORS` if it is a strict view that leaves out rows; as
     /// `OutOfRange` if the token is too old and `on_gap` is `Error`; as `Exhausted` at `subscriptions_max`; as
-    /// `Unavailable`/`DRAINING`.
+    /// `Unavailable`/`DRAINING`, or `VIEW_FILLING` if it is a view that is not complete yet.
     pub fn subscribe(&self, request: Request) -> Result<Subscription> {
         let shared = &self.shared;
         let mut listeners = shared.listeners.lock();
@@ -165,6 +165,7 @@ impl Feed {
             .ok_or_else(|| Error::not_found("UNKNOWN_RELATION", "the relation does not exist any more"))?;
         // Under the lock: who comes after the commit is refused here, who came before is ended by `close`.
         view_errors::refuse(&shared.store.reader(), relation)?;
+        arrange::refuse_filling(&shared.store.reader(), relation)?;
         let selection = Arc::new(Selection::new(&request, relation.clone())?);
         let start = match &request.token {
             None if request.skip_snapshot => Start::After(now.epoch),

@@ -182,13 +182,15 @@ fn source(reader: &Reader, selection: &Selection) -> Result<(Arc<dyn Arrangement
     let Some(filter) = &selection.filter else {
         return Ok((arrange::primary(reader, relation)?, Vec::new(), true));
     };
-    let by_filter = |arrangement: &Arc<dyn Arrangement>| arrangement.key().starts_with(&filter.columns);
-    Ok(
-        match arrange::all(reader, relation)?.into_iter().find(by_filter) {
-            Some(arrangement) => (arrangement, filter.key.clone(), true),
-            None => (arrange::primary(reader, relation)?, Vec::new(), false),
-        },
-    )
+    let primary = arrange::primary(reader, relation)?;
+    for arrangement in arrange::all(reader, relation)? {
+        if arrangement.key().starts_with(&filter.columns)
+            && let Some(whole) = arrange::find(reader, relation, arrangement.key())?
+        {
+            return Ok((whole, filter.key.clone(), true));
+        }
+    }
+    Ok((primary, Vec::new(), false))
 }
 
 /// The way to the subscriber.

@@ -4,12 +4,24 @@
 //! whole). Joins, filters of subscriptions, UNIQUE constraints and indexes share further ones by other keys: an
 //! arrangement is named by its collection and key, so who needs it first makes it.
 
+mod estimate;
+mod growing;
 mod kv;
 mod layout;
+mod position;
+
+pub use estimate::rows_about;
+pub use growing::{
+    Filling, begin, catch_up, filling, grow, mark_filled, mark_filling, refuse_filling, rename_all,
+    unfinished,
+};
+pub use position::{Position, next, passed};
 
 use crate::keys::{self, StateId};
 use crate::{Reader, Txn};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use growing::Growing;
 use kv::KvArrangement;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,6 +38,9 @@ const FILL_ROWS: usize = 4096;
 pub trait Arrangement: Send + Sync {
     /// What its rows are ordered by.
     fn key(&self) -> &[ColumnPath];
+
+    /// The entries of `rows`: what they are ordered by, each different for different rows.
+    fn entries(&self, rows: &RecordBatch) -> Result<Rows>;
 
     /// Adds the weights of `delta` to the rows it names; a row whose weight becomes 0 is gone. The sum is taken over
     /// all layers of `txn`. A weight below 0 is stored as it is; see [`Arrangement::lookup`].
@@ -74,30 +89,41 @@ pub fn relation_state(relation: &Relation, key: &[ColumnPath]) -> String {
 }
 
 /// The arrangement of `relation` by its own key, as of `reader`; every relation has one from its creation. Fails as
-/// `Internal` if nobody made it.
+/// `Internal` if nobody made it, as `Unavailable`/`VIEW_FILLING` if it is of a view that is still being filled.
 pub fn primary(reader: &Reader, relation: &Relation) -> Result<Arc<dyn Arrangement>> {
-    find(reader, relation, &relation.key_paths())?.ok_or_else(|| no_primary(relation))
+    refuse_filling(reader, relation)?;
+    unfinished(reader, relation)
 }
 
-/// The arrangement of `relation` by `key`, if it exists as of `reader`.
+/// The arrangement of `relation` by `key`, if it exists as of `reader` and holds all its rows.
 pub fn find(
     reader: &Reader,
     relation: &Relation,
     key: &[ColumnPath],
 ) -> Result<Option<Arc<dyn Arrangement>>> {
-    let state = keys::find(reader, &relation_state(relation, key))?;
-    state.map(|state| of_relation(state, relation, key)).transpose()
+    let Some(state) = keys::find(reader, &relation_state(relation, key))? else {
+        return Ok(None);
+    };
+    if reader.get(&keys::progress(state))?.is_some() {
+        return Ok(None);
+    }
+    of_relation(state, relation, key).map(Some)
 }
 
 /// Every arrangement of `relation` as of `reader`, the primary first: what a change of the relation must be staged into.
+/// Not for reading: some may not hold everything yet, which [`find`] knows.
 pub fn all(reader: &Reader, relation: &Relation) -> Result<Vec<Arc<dyn Arrangement>>> {
     let prefix = layout::relation_prefix(relation);
     let (schema, primary) = (relation.schema(), relation.key_paths());
     let mut arrangements = Vec::new();
     for (name, state) in keys::states(reader, &prefix)? {
         let key = layout::parse_key(&name[prefix.len()..])?;
-        let made: Arc<dyn Arrangement> =
-            Arc::new(KvArrangement::new(state, &schema, &key, !primary.is_empty())?);
+        let whole = KvArrangement::new(state, &schema, &key, !primary.is_empty())?;
+        let is_growing = key != primary && reader.get(&keys::progress(state))?.is_some();
+        let made: Arc<dyn Arrangement> = match is_growing {
+            true => Arc::new(Growing::new(whole, state, unfinished(reader, relation)?)),
+            false => Arc::new(whole),
+        };
         let place = if key == primary { 0 } else { arrangements.len() };
         arrangements.insert(place, made);
     }
@@ -118,16 +144,28 @@ pub fn names(reader: &Reader, relation: &Relation) -> Result<Vec<(String, Vec<Co
     named.collect()
 }
 
-/// The arrangement of `relation` by `key`; made and filled from the primary one if it does not exist yet.
+/// The arrangement of `relation` by `key`; made and filled from the primary one, all at once, if it does not exist yet or
+/// does not hold everything ([`begin`] and [`grow`] do that piece by piece).
 pub fn ensure(txn: &mut Txn, relation: &Relation, key: &[ColumnPath]) -> Result<Arc<dyn Arrangement>> {
     let (state, is_new) = keys::allocate(txn, &relation_state(relation, key))?;
     let made = of_relation(state, relation, key)?;
-    if is_new && key != relation.key_paths() {
-        let now = txn.now();
-        primary(&now, relation)?.scan(&now, &[], FILL_ROWS, &mut |batch| {
-            made.stage(txn, &batch)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
+    if key == relation.key_paths() {
+        return Ok(made);
+    }
+    let progress = txn.get(&keys::progress(state))?;
+    let from = match progress.as_deref().map(Position::from_bytes).transpose()? {
+        Some(position) => position,
+        None if is_new => Position::Start,
+        None => return Ok(made),
+    };
+    let now = txn.now();
+    let first = from.first_beyond();
+    unfinished(&now, relation)?.scan_range(&now, &first, None, FILL_ROWS, &mut |batch| {
+        made.stage(txn, &batch)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if progress.is_some() {
+        txn.delete(keys::progress(state));
     }
     Ok(made)
 }
@@ -149,6 +187,17 @@ pub fn release_all(txn: &mut Txn, relation: &Relation) -> Result<()> {
     let states = keys::states(&txn.now(), &layout::relation_prefix(relation))?;
     for (name, _) in states {
         keys::release(txn, &name)?;
+    }
+    Ok(())
+}
+
+/// Every arrangement of `relation`, the primary one in any case, anew and without rows.
+pub fn renew_all(txn: &mut Txn, relation: &Relation) -> Result<()> {
+    let states = keys::states(&txn.now(), &layout::relation_prefix(relation))?;
+    release_all(txn, relation)?;
+    keys::allocate(txn, &relation_state(relation, &relation.key_paths()))?;
+    for (name, _) in states {
+        keys::allocate(txn, &name)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! | `q` | `q` ‖ name | the last value of a sequence, i64 big-endian |
 //! | `m` | `m` ‖ name | the store's own bookkeeping |
 //! | `g` | `g` ‖ state id | a dropped state whose entries are still to be removed |
+//! | `p` | `p` ‖ state id | how far an arrangement has got that does not hold everything yet (see [`crate::arrange`]) |
 
 use crate::{Reader, Txn};
 use std::ops::ControlFlow;
@@ -65,8 +66,22 @@ pub fn allocate(txn: &mut Txn, name: &str) -> Result<(StateId, bool)> {
 /// Forgets the state called `name`; its entries are removed later in the background. Nothing if there is none.
 pub fn release(txn: &mut Txn, name: &str) -> Result<()> {
     if let Some(value) = txn.get(&named(name))? {
-        txn.put(garbage(state_id(&value)?), Vec::new());
+        let state = state_id(&value)?;
+        txn.put(garbage(state), Vec::new());
         txn.delete(named(name));
+        if txn.get(&progress(state))?.is_some() {
+            txn.delete(progress(state));
+        }
+    }
+    Ok(())
+}
+
+/// Gives the state called `from` the name `to`; a state that had that name is released.
+pub fn rename(txn: &mut Txn, from: &str, to: &str) -> Result<()> {
+    release(txn, to)?;
+    if let Some(value) = txn.get(&named(from))? {
+        txn.delete(named(from));
+        txn.put(named(to), value);
     }
     Ok(())
 }
@@ -136,6 +151,11 @@ pub(crate) fn checkpoint_epoch() -> Vec<u8> {
 /// The list of run files, see [`crate::RunsKv`]. It is beside the state, not in it: no reader sees it.
 pub(crate) fn manifest() -> Vec<u8> {
     tagged(b'm', b"runs")
+}
+
+/// Where it says how far a state has got that does not hold everything yet.
+pub(crate) fn progress(state: StateId) -> Vec<u8> {
+    tagged(b'p', &state.0.to_be_bytes())
 }
 
 /// Whether `key` is of the bulk of the state: rows of arrangements and states of operators.

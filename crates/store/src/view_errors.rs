@@ -120,6 +120,11 @@ pub fn release(txn: &mut Txn, view: RelationId) -> Result<()> {
     keys::release(txn, &name(view))
 }
 
+/// What `from` leaves out becomes what `to` leaves out.
+pub fn rename(txn: &mut Txn, from: RelationId, to: RelationId) -> Result<()> {
+    keys::rename(txn, &name(from), &name(to))
+}
+
 const COUNT: u8 = 0;
 const PART: u8 = 1;
 

@@ -7,6 +7,7 @@ mod checkpoints;
 mod contract;
 mod crash;
 mod disk_full;
+mod growing;
 mod log_damage;
 mod queues;
 mod runs;

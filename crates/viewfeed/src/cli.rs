@@ -212,6 +212,12 @@ pub(crate) enum BenchWhat {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Creating a view over a table while rows are inserted into it: how fast, and how long an insert takes meanwhile.
+    Fill {
+        /// Rows in the table.
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: usize,
+    },
     /// Time from start to the first correct answer, memory and disk per row.
     Restart {
         /// Rows in the table.

@@ -9,10 +9,12 @@
 
 mod epoch;
 mod failures;
+mod filling;
 mod job;
 mod module;
 mod recover;
 mod rehearsal;
+mod replace;
 mod served;
 mod statement;
 mod transaction;
@@ -26,12 +28,13 @@ pub(crate) use rehearsal::Rehearsal;
 pub(crate) use statement::only_writes_rows;
 
 use epoch::OpenEpoch;
+use filling::Filling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 use viewfeed_catalog::Modules;
-use viewfeed_change::{Clock, Epoch, Relation, RelationId, Relations, Result};
+use viewfeed_change::{Clock, Epoch, Error, Relation, RelationId, Relations, Result};
 use viewfeed_engine::{Engine, StepInput, view_errors_relation};
 use viewfeed_feed::{Feed, Published, reason};
 use viewfeed_query::Planner;
@@ -51,6 +54,7 @@ pub(crate) struct Pipeline {
     /// Whether the loop must be told every second that time has passed.
     pub(crate) follows_clock: watch::Sender<bool>,
     pub(crate) relations: Arc<Relations>,
+    pub(crate) filling: Filling,
     /// When each relation was last changed, since the program started: what optimistic sessions are checked against.
     pub(crate) last_changed: BTreeMap<RelationId, Epoch>,
 }
@@ -83,6 +87,7 @@ impl Pipeline {
             failures,
             follows_clock,
             relations,
+            filling: Filling::default(),
             last_changed: BTreeMap::new(),
         };
         // Views whose state had to be filled anew are stored before anybody reads them.
@@ -98,8 +103,8 @@ impl Pipeline {
 
     /// Runs until every sender of jobs is gone.
     pub(crate) fn run(mut self, mut jobs: Jobs) {
-        while let Some(gathered) = jobs.gather() {
-            if let Err(error) = self.turn(gathered) {
+        while let Some(gathered) = jobs.gather(self.engine.is_filling()) {
+            if let Err(error) = self.turn(gathered, &|| jobs.is_waiting()) {
                 tracing::error!(%error, "an epoch could not be opened");
             }
         }
@@ -108,7 +113,8 @@ impl Pipeline {
         }
     }
 
-    fn turn(&mut self, jobs: Vec<Job>) -> Result<()> {
+    /// One epoch. `is_waited_for` says whether more jobs wait for the next one.
+    fn turn(&mut self, jobs: Vec<Job>, is_waited_for: &dyn Fn() -> bool) -> Result<()> {
         let mut epoch = OpenEpoch::new(self.store.begin()?, self.relations.clone(), self.clock.now());
         self.engine.set_time(epoch.now);
         for job in jobs {
@@ -120,9 +126,28 @@ impl Pipeline {
             return Ok(());
         }
         self.step(&mut epoch);
+        if let Err(error) = self.fill(&mut epoch, is_waited_for) {
+            self.give_up(epoch, &error);
+            return Ok(());
+        }
         self.commit(epoch);
         self.watch_clock();
         Ok(())
+    }
+
+    /// Drops an epoch for a fault that is none of its jobs'.
+    fn give_up(&mut self, mut epoch: OpenEpoch, error: &Error) {
+        tracing::error!(%error, "an epoch was dropped");
+        let begun = std::mem::take(&mut epoch.begun)
+            .into_iter()
+            .map(|(_, answer)| answer);
+        let answers: Vec<_> = std::mem::take(&mut epoch.answers)
+            .into_iter()
+            .chain(begun)
+            .collect();
+        drop(epoch);
+        self.reload();
+        answers.into_iter().for_each(|answer| answer(Err(error.clone())));
     }
 
     /// Brings the views up to the table changes applied so far.
@@ -138,8 +163,9 @@ impl Pipeline {
         if !output.failed.is_empty() {
             self.failures.refresh(&self.engine, &epoch.relations);
         }
-        for (view, error) in &output.failed {
+        for (view, error) in output.failed {
             tracing::error!(view = view.0, %error, "the view failed and keeps its last state");
+            epoch.filled.push((view, Some(error)));
         }
         epoch.view_deltas.extend(output.deltas);
     }
@@ -147,6 +173,10 @@ impl Pipeline {
     /// Makes the epoch durable and visible, then answers. An epoch that changed nothing is not committed.
     fn commit(&mut self, mut epoch: OpenEpoch) {
         let answers = std::mem::take(&mut epoch.answers);
+        let (begun, filled) = (
+            std::mem::take(&mut epoch.begun),
+            std::mem::take(&mut epoch.filled),
+        );
         let changed_relations = !Arc::ptr_eq(&epoch.relations, &self.relations);
         let committed = if changed_relations || epoch.is_changed() {
             self.commit_changes(epoch)
@@ -156,10 +186,16 @@ impl Pipeline {
                 commit_time: epoch.now,
             })
         };
-        if let Err(error) = &committed {
-            tracing::error!(%error, "an epoch was not committed");
-            // Views may have come, gone or failed in the epoch that is discarded.
-            self.reload();
+        match &committed {
+            Ok(committed) => self.filling.settle(begun, filled, *committed),
+            Err(error) => {
+                tracing::error!(%error, "an epoch was not committed");
+                // Views may have come, gone, failed or got on in the epoch that is discarded.
+                self.reload();
+                begun
+                    .into_iter()
+                    .for_each(|(_, answer)| answer(Err(error.clone())));
+            }
         }
         answers.into_iter().for_each(|answer| answer(committed.clone()));
     }

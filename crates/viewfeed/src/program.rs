@@ -90,7 +90,10 @@ pub(crate) async fn serve(
     ticking.abort();
     drop(opened.jobs);
     // The gateway ends with the server's senders, the loop with the gateway's and the watcher's.
+    let asking = answering.abort_handle();
     let _ = tokio::time::timeout(GRACE, answering).await;
+    // Who still waits, for a big view to be complete, keeps the loop from ending.
+    asking.abort();
     match tokio::task::spawn_blocking(move || opened.loop_thread.join()).await {
         Ok(Ok(())) => served,
         _ => Err(Error::internal("the loop stopped with a panic")),

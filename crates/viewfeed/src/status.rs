@@ -9,8 +9,8 @@ use viewfeed_catalog::{ModuleState, Modules, row_type};
 use viewfeed_change::{Relation, RelationKind, RelationName, Timestamp};
 use viewfeed_feed::Feed;
 use viewfeed_query::sql_type;
-use viewfeed_store::Store;
 use viewfeed_store::view_errors::{self, ViewError};
+use viewfeed_store::{Store, arrange};
 use viewfeed_wire::v1;
 
 /// Where the figures come from.
@@ -69,7 +69,11 @@ impl StatusSource {
         if let Some(failure) = self.failures.of(relation.id) {
             return ("failed", failure);
         }
-        match view_errors::of(&self.store.reader(), relation.id) {
+        let reader = self.store.reader();
+        if let Ok(Some(filling)) = arrange::filling(&reader, relation) {
+            return ("filling", progress(filling));
+        }
+        match view_errors::of(&reader, relation.id) {
             Ok(errors) if errors.is_empty() => ("live", String::new()),
             Ok(errors) => ("errors", summary(&errors)),
             Err(error) => ("failed", error.to_string()),
@@ -82,6 +86,16 @@ fn summary(errors: &[ViewError]) -> String {
     let rows: i64 = errors.iter().map(|error| error.rows).sum();
     let first = errors.first().map_or("", |error| &error.message);
     format!("{rows} rows left out, for example: {first}; see viewfeed.view_errors")
+}
+
+/// How far a view is filled, in words.
+pub(crate) fn progress(filling: arrange::Filling) -> String {
+    format!(
+        "{} of about {} rows, {} %",
+        filling.rows,
+        filling.rows_estimated,
+        filling.percent()
+    )
 }
 
 fn module_status(name: &str, state: &ModuleState) -> v1::ModuleStatus {

@@ -5,6 +5,7 @@
 
 mod crash;
 mod errors;
+mod filling;
 mod program;
 mod python;
 mod server;

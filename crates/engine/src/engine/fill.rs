@@ -1,4 +1,5 @@
-//! Filling a view from the present content of what it reads: when it is created, and when its state is of no use.
+//! Filling a view at once from the present content of what it reads: when it is created over little, and when its state
+//! is of no use. `filling` does it piece by piece.
 
 use super::record::Record;
 use super::timing::RecentSteps;
@@ -27,10 +28,10 @@ impl Engine {
         txn: &mut Txn,
     ) -> Result<Delta> {
         if let Some(old) = Record::read(view.id, txn)? {
-            old.release(txn)?;
+            old.release(view.id, txn)?;
         }
         let record = Record::of(view.id, &planned.node);
-        record.release(txn)?;
+        record.release(view.id, txn)?;
         record.write(view.id, txn)?;
         view_errors::release(txn, view.id)?;
         arrange::ensure(txn, view, &view.key_paths())?;

@@ -66,6 +66,17 @@ impl Engine {
         let planned = self.replan(view, relations)?;
         let stored = Record::read(view.id, txn)?;
         let over_filled = inputs.iter().any(|id| filled.contains(id));
+        if let Some(record) = stored.as_ref().filter(|record| record.filling.is_some()) {
+            let is_same = !over_filled && record.is_of_plan(&Record::of(view.id, &planned.node));
+            if is_same {
+                return self.resume(view, &planned, record, relations, txn);
+            }
+            if repair == Repair::Fill {
+                tracing::info!(view = %view.name, "beginning anew to fill a view");
+                filled.insert(view.id);
+                return self.begin_anew(view, &planned, txn);
+            }
+        }
         if !over_filled && stored.as_ref() == Some(&Record::of(view.id, &planned.node)) {
             let dataflow = Dataflow::build(&self.planner, view.id, &planned.node, txn)?;
             let live = LiveView::new(view, dataflow, &planned.node, relations);

@@ -1,10 +1,10 @@
 //! What is remembered about a view between starts: which state is its own, and whether it failed.
 
-use crate::dataflow::states;
+use crate::dataflow::{position_key, states};
 use crate::plan::{Node, fingerprint};
 use serde::{Deserialize, Serialize};
-use viewfeed_change::{Error, ErrorKind, RelationId, Relations, Result};
-use viewfeed_store::{Txn, keys};
+use viewfeed_change::{ColumnPath, Error, ErrorKind, RelationId, Relations, Result};
+use viewfeed_store::{Txn, arrange, keys};
 
 /// The catalog entry of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,44 @@ pub(super) struct Record {
     states: Vec<String>,
     /// Why it failed, if it did.
     pub(super) failure: Option<String>,
+    /// How far it is filled, if it is not complete.
+    #[serde(default)]
+    pub(super) filling: Option<Filling>,
+}
+
+/// How far a view is filled. The positions themselves are stored beside it, see [`position_key`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Filling {
+    /// The relations it reads, in the order in which they are read; empty before that has begun.
+    pub(super) inputs: Vec<Reading>,
+    /// Whether its states are those of empty relations at least, so that it is stepped.
+    pub(super) is_begun: bool,
+    /// Whether it failed on a part of its inputs, and is to be filled from all of them at once.
+    #[serde(default)]
+    pub(super) is_put_off: bool,
+    /// The arrangements of relations that were begun for it.
+    pub(super) arrangements: Vec<(RelationId, Vec<ColumnPath>)>,
+}
+
+/// How far a relation is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reading {
+    pub(super) relation: RelationId,
+    /// Rows read so far.
+    pub(super) rows: u64,
+    /// Rows it had when reading began, about.
+    pub(super) rows_estimated: u64,
+}
+
+impl Filling {
+    /// All relations together.
+    pub(super) fn progress(&self) -> arrange::Filling {
+        let total = |reading: &Reading| reading.rows.max(reading.rows_estimated);
+        arrange::Filling {
+            rows: self.inputs.iter().map(|reading| reading.rows).sum(),
+            rows_estimated: self.inputs.iter().map(total).sum(),
+        }
+    }
 }
 
 /// The key of a view's catalog entry.
@@ -29,6 +67,7 @@ impl Record {
             fingerprint: fingerprint(node),
             states: states(view, node),
             failure: None,
+            filling: None,
         }
     }
 
@@ -47,9 +86,17 @@ impl Record {
         Ok(())
     }
 
-    /// Releases the states it names.
-    pub(super) fn release(&self, txn: &mut Txn) -> Result<()> {
+    /// Releases the states it names, and forgets how far `view`, whose record it is, was filled.
+    pub(super) fn release(&self, view: RelationId, txn: &mut Txn) -> Result<()> {
+        for reading in self.filling.iter().flat_map(|filling| &filling.inputs) {
+            txn.delete(position_key(view, reading.relation));
+        }
         self.states.iter().try_for_each(|state| keys::release(txn, state))
+    }
+
+    /// Whether this is the record of the same plan, however far it is filled.
+    pub(super) fn is_of_plan(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.states == other.states && self.failure.is_none()
     }
 }
 

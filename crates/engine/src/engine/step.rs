@@ -1,6 +1,7 @@
 //! One step of every view that a change concerns, in an order in which a view comes after the views it reads.
 
 use super::fill::{conformed, stage_all};
+use super::filling::keep_incomplete;
 use super::timing::SMALL_ROWS_MAX;
 use super::{Engine, LiveView, StepOutput, errors, record};
 use std::any::Any;
@@ -31,7 +32,7 @@ impl Engine {
         due.extend(concerned.flatten());
         while let Some(place) = due.pop_first() {
             let id = self.schedule.order[place];
-            if self.failed.contains_key(&id) {
+            if self.failed.contains_key(&id) || self.is_put_off(id) {
                 continue;
             }
             match self.measured(id, &changes, relations, txn) {
@@ -40,9 +41,18 @@ impl Engine {
                     let Some(batch) = stepped.change else {
                         continue;
                     };
+                    if self.filling.contains_key(&id) {
+                        // Nobody has seen what it is filled with.
+                        continue;
+                    }
                     due.extend(self.schedule.readers.get(&id).into_iter().flatten());
                     changes.insert(id, batch.clone());
                     output.deltas.push(Delta { relation: id, batch });
+                }
+                Err(error) if self.filling.contains_key(&id) => {
+                    if let Err(error) = self.put_off(id, &error, txn) {
+                        self.fail(id, &error, relations, txn, &mut output);
+                    }
                 }
                 Err(error) => self.fail(id, &error, relations, txn, &mut output),
             }
@@ -101,7 +111,7 @@ impl Engine {
     }
 
     /// Leaves a view and the views over it behind.
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         view: RelationId,
         error: &Error,
@@ -116,6 +126,11 @@ impl Engine {
         if let Err(error) = record::remember(view, &failure, txn) {
             // Better one view that a restart takes for true than no view that goes on; it can only be a broken disk.
             tracing::error!(view = view.0, %error, "that a view failed could not be stored");
+        }
+        if self.filling.remove(&view).is_some()
+            && let Err(error) = keep_incomplete(view, relations, txn)
+        {
+            tracing::error!(view = view.0, %error, "that a view is not complete could not be stored");
         }
         self.failed.insert(view, failure.clone());
         output.failed.push((view, failure));
@@ -156,15 +171,28 @@ impl LiveView {
                 "the columns of a relation it reads were changed",
             ));
         }
+        let seen;
+        let changes = match self.dataflow.is_filling() {
+            true => {
+                seen = self.passed(changes, relations, txn)?;
+                &seen
+            }
+            false => changes,
+        };
         let Some(change) = self.dataflow.step(changes, now, txn)? else {
             return Ok(None);
         };
+        let change = self.stage(change, txn)?;
+        Ok((!change.is_empty()).then_some(change))
+    }
+
+    /// Stages a change of the plan's output as one of the view; gives that, consolidated.
+    pub(super) fn stage(&self, change: Batch, txn: &mut Txn) -> Result<Batch> {
         let change = conformed(change, &self.relation)?.consolidate()?;
-        if change.is_empty() {
-            return Ok(None);
+        if !change.is_empty() {
+            stage_all(&self.relation, &change, txn)?;
         }
-        stage_all(&self.relation, &change, txn)?;
-        Ok(Some(change))
+        Ok(change)
     }
 }
 

@@ -122,6 +122,14 @@ impl Recompute {
 }
 
 impl RecomputeInput {
+    /// Takes a change of the input over, if the rows are kept here.
+    pub(crate) fn keep(&self, change: &Batch, txn: &mut Txn) -> Result<()> {
+        match self.own {
+            true => self.stage(change, txn),
+            false => Ok(()),
+        }
+    }
+
     fn stage(&self, batch: &Batch, txn: &mut Txn) -> Result<()> {
         self.arrangement.stage(txn, &self.shaped(batch)?)
     }

@@ -79,6 +79,11 @@ impl Rescope {
         })
     }
 
+    /// What it reads.
+    pub(crate) fn input(&self) -> &RecomputeInput {
+        &self.input
+    }
+
     /// The scopes of `rows`, each once, in order. A float that is zero stands for both zeros, which a GROUP BY takes
     /// for one.
     fn scopes_of(&self, rows: &RecordBatch) -> Result<Rows> {

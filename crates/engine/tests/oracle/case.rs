@@ -42,6 +42,17 @@ pub(crate) struct Modes {
     pub(crate) form: Form,
     /// The best rung a node may stand on that has others to choose from.
     pub(crate) rung: Rung,
+    /// How views are filled: at once, or piece by piece.
+    pub(crate) filling: Option<Filling>,
+}
+
+/// How views are filled while epochs go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Filling {
+    /// Rows of a piece, at most.
+    pub(crate) rows: usize,
+    /// Pieces in each epoch.
+    pub(crate) pieces: usize,
 }
 
 /// Views and what happens.
@@ -56,7 +67,11 @@ pub(crate) struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  modes {:?} {:?}", self.modes.form, self.modes.rung)?;
+        write!(f, "  modes {:?} {:?}", self.modes.form, self.modes.rung)?;
+        if let Some(Filling { rows, pieces }) = self.modes.filling {
+            write!(f, " filling {rows} x {pieces}")?;
+        }
+        writeln!(f)?;
         for table in &self.tables {
             writeln!(f, "  table {table}")?;
         }

@@ -1,7 +1,7 @@
 //! Random scripts: inserts, duplicates, deletes, updates that move a row, rows that come and go within an epoch, both
 //! sides of a join in one epoch, empty epochs, time that passes, late views and restarts.
 
-use super::case::{Form, Modes, Step};
+use super::case::{Filling, Form, Modes, Step};
 use super::tables::{Cell, Row, Shape, Type};
 use super::text::TEXTS;
 use rand::Rng;
@@ -20,8 +20,9 @@ enum Pace {
     Merged,
 }
 
-/// Steps that create `views` views among some epochs.
-pub(crate) fn script(rng: &mut SmallRng, shapes: &[Shape], views: usize) -> Vec<Step> {
+/// Steps that create `views` views among some epochs; late ones more often if there is something about filling them.
+pub(crate) fn script(rng: &mut SmallRng, shapes: &[Shape], views: usize, modes: Modes) -> Vec<Step> {
+    let lateness = if modes.filling.is_some() { 0.8 } else { 0.3 };
     let mut tables: Vec<Vec<Row>> = vec![Vec::new(); shapes.len()];
     let epochs = rng.random_range(2..7);
     let pace = match rng.random_range(0..25) {
@@ -33,7 +34,7 @@ pub(crate) fn script(rng: &mut SmallRng, shapes: &[Shape], views: usize) -> Vec<
     let mut steps = at_pace(timed.collect(), pace);
     let mut earliest = 0;
     for view in 0..views {
-        let late = rng.random_bool(0.3);
+        let late = rng.random_bool(lateness);
         let at = if late {
             rng.random_range(earliest..=steps.len())
         } else {
@@ -92,7 +93,11 @@ pub(crate) fn modes(rng: &mut SmallRng) -> Modes {
         2 | 3 => Rung::Recompute,
         _ => Rung::Incremental,
     };
-    Modes { form, rung }
+    let filling = rng.random_bool(0.5).then(|| Filling {
+        rows: rng.random_range(1..8),
+        pieces: rng.random_range(1..4),
+    });
+    Modes { form, rung, filling }
 }
 
 /// An epoch, later than the one before or not, with or without an empty one in between.

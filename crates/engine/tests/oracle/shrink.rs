@@ -25,6 +25,9 @@ fn candidates(case: &Case) -> Vec<Case> {
     let mut plain = case.clone();
     (plain.modes.form, plain.modes.rung) = (Form::Memory, Rung::Incremental);
     candidates.extend((plain.modes != case.modes).then_some(plain));
+    let mut at_once = case.clone();
+    at_once.modes.filling = None;
+    candidates.extend((at_once.modes != case.modes).then_some(at_once));
     for at in (0..case.steps.len()).rev() {
         candidates.push(with(case, |steps| drop(steps.remove(at))));
     }

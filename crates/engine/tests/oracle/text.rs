@@ -1,6 +1,6 @@
 //! Cases as text: read as they are printed, so that one that has failed stays a test, whatever random cases become.
 
-use super::case::{Case, Form, Modes, Step};
+use super::case::{Case, Filling, Form, Modes, Step};
 use super::tables::{Cell, Row, Shape, Type};
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ pub(super) fn case(text: &str) -> Option<Case> {
         modes: Modes {
             form: Form::Memory,
             rung: Rung::Incremental,
+            filling: None,
         },
         tables: Vec::new(),
         views: Vec::new(),
@@ -77,12 +78,26 @@ fn read_line(case: &mut Case, line: &str) -> Option<()> {
 }
 
 fn modes(text: &str) -> Option<Modes> {
-    let (form, rung) = text.split_once(' ')?;
+    let (form, rest) = text.split_once(' ')?;
+    let (rung, filling) = match rest.split_once(' ') {
+        Some((rung, filling)) => (rung, Some(filling_of(filling)?)),
+        None => (rest, None),
+    };
     let forms = [Form::Memory, Form::Sled, Form::Runs];
     let rungs = [Rung::Incremental, Rung::Scoped, Rung::Recompute];
     Some(Modes {
         form: forms.into_iter().find(|known| format!("{known:?}") == form)?,
         rung: rungs.into_iter().find(|known| format!("{known:?}") == rung)?,
+        filling,
+    })
+}
+
+/// `filling 3 x 2`: pieces of 3 rows, 2 in each epoch.
+fn filling_of(text: &str) -> Option<Filling> {
+    let (rows, pieces) = text.strip_prefix("filling ")?.split_once(" x ")?;
+    Some(Filling {
+        rows: rows.parse().ok()?,
+        pieces: pieces.parse().ok()?,
     })
 }
 

@@ -10,8 +10,9 @@ use viewfeed_query::{Prepared, Purpose};
 
 impl World {
     pub(super) fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
-        let query = self.prepare(sql)?;
-        answer(&query, &self.store().reader(), self.now)?;
+        if self.modes.filling.is_none() {
+            answer(&self.prepare(sql)?, &self.store().reader(), self.now)?;
+        }
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut relations = (*self.relations).clone();
         let id = relations.allocate();
@@ -21,23 +22,29 @@ impl World {
         let relations = Arc::new(relations);
         let mut txn = store.begin().map_err(wrong)?;
         engine.set_time(self.now);
-        let delta = engine.create_view(&view, &relations, &mut txn).map_err(wrong)?;
+        let mut delta = None;
+        match self.modes.filling {
+            Some(_) => engine.begin_view(&view, &relations, &mut txn).map_err(wrong)?,
+            None => delta = Some(engine.create_view(&view, &relations, &mut txn).map_err(wrong)?),
+        }
         self.relations = relations;
-        let mut watched = Watched::new(id, sql, query);
-        watched.publish(&view, &delta.batch)?;
+        let mut watched = Watched::new(id, sql);
+        if let Some(delta) = &delta {
+            watched.publish(&view, &delta.batch)?;
+        }
         self.views.push(watched);
-        self.commit(txn, &[delta])
+        self.commit(txn, delta.as_slice())
     }
 
     /// `OR REPLACE`: the view and all that read it are dropped and made again, within one epoch. Nothing for a view that
-    /// is not there, or leaves open which rows it keeps.
+    /// is not there, or leaves open which rows it keeps, nor while views are filled.
     pub(super) fn replace(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
         let named = RelationName::new(RelationName::PUBLIC, name);
         let Some(view) = self
             .relations
             .named(&named)
             .cloned()
-            .filter(|_| !sql.contains("/*"))
+            .filter(|_| !sql.contains("/*") && !self.engine().is_filling())
         else {
             return Ok(());
         };
@@ -85,15 +92,8 @@ impl World {
             deltas.push(delta);
         }
         self.commit(txn, &deltas)?;
-        self.prepare_all()
-    }
-
-    /// Plans every query anew: where rows are has changed.
-    pub(super) fn prepare_all(&mut self) -> Result<(), Failure> {
-        for place in 0..self.views.len() {
-            let query = self.prepare(&self.views[place].sql)?;
-            self.views[place].prepare(query);
-        }
+        // Where rows are has changed.
+        self.views.iter_mut().for_each(|view| view.prepare(None));
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// The query a view is compared with.
-    fn prepare(&self, sql: &str) -> Result<Prepared, Failure> {
+    pub(super) fn prepare(&self, sql: &str) -> Result<Prepared, Failure> {
         let schema = RelationName::PUBLIC;
         let planned = self
             .planner

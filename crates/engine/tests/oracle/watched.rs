@@ -13,8 +13,8 @@ pub(super) struct Watched {
     /// The view.
     pub(super) id: RelationId,
     pub(super) sql: String,
-    /// Its query, planned to be run from scratch.
-    query: Prepared,
+    /// Its query, planned to be run from scratch, once what it reads is complete.
+    query: Option<Prepared>,
     /// What DataFusion computes from scratch, until a table changes or time passes.
     expected: Option<Weights>,
     /// The sum of every delta it ever had.
@@ -22,19 +22,19 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// The view with this id, whose content is the same as what `query` gives.
-    pub(super) fn new(id: RelationId, sql: &str, query: Prepared) -> Self {
+    /// The view with this id and query.
+    pub(super) fn new(id: RelationId, sql: &str) -> Self {
         Self {
             id,
             sql: sql.to_owned(),
-            query,
+            query: None,
             expected: None,
             sum: Weights::new(),
         }
     }
 
-    /// Takes another plan of the same query.
-    pub(super) fn prepare(&mut self, query: Prepared) {
+    /// Takes a plan of its query; None: the one it has is of no use any more.
+    pub(super) fn prepare(&mut self, query: Option<Prepared>) {
         self.query = query;
     }
 
@@ -43,6 +43,11 @@ impl Watched {
         self.sql = sql.to_owned();
         self.expected = None;
         self.sum.clear();
+    }
+
+    /// Whether it has a plan.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.query.is_some()
     }
 
     /// A delta was published.
@@ -57,12 +62,7 @@ impl Watched {
 
     /// Whether its query asks for the time.
     pub(super) fn follows_clock(&self) -> bool {
-        !self.query.is_planned()
-    }
-
-    /// Whether DataFusion can compute the query as of `reader`.
-    pub(super) fn check_answer(&self, reader: &Reader, now: Timestamp) -> Result<(), Failure> {
-        answer(&self.query, reader, now).map(|_| ())
+        !self.query.as_ref().is_some_and(Prepared::is_planned)
     }
 
     /// Stored rows = DataFusion's answer = the sum of deltas. Gives the number of distinct rows.
@@ -77,7 +77,8 @@ impl Watched {
         let expected = match self.expected.take() {
             Some(expected) => expected,
             None => {
-                let conformed = answer(&self.query, reader, now)?;
+                let query = self.query.as_ref().expect("a view that is complete is prepared");
+                let conformed = answer(query, reader, now)?;
                 let conformed = conformed
                     .iter()
                     .map(|rows| conform(rows, &schema).map(Batch::inserts));

@@ -1,15 +1,15 @@
 //! A store, an engine and tables, run through a case. After every step each view must be what DataFusion computes from
 //! scratch, and the sum of its deltas must be what is stored.
 
-use super::case::{Case, Modes, Step};
+use super::case::{Case, Filling, Modes, Step};
 use super::compare::stored;
 use super::state::State;
 use super::tables::{Row, Shape, batch};
-use super::watched::Watched;
+use super::watched::{Watched, answer};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_change::{Batch, Delta, Error, Relation, RelationName, Relations, Timestamp};
+use viewfeed_change::{Batch, Delta, Error, Relation, RelationId, RelationName, Relations, Timestamp};
 use viewfeed_engine::{Engine, StepInput};
 use viewfeed_query::Planner;
 use viewfeed_store::{EpochRecord, Store, Txn, arrange};
@@ -49,7 +49,7 @@ pub(crate) struct World {
     pub(super) planner: Planner,
     pub(super) relations: Arc<Relations>,
     tables: Vec<Shape>,
-    modes: Modes,
+    pub(super) modes: Modes,
     /// What each table holds, with multiplicities.
     contents: Vec<HashMap<Row, i64>>,
     pub(super) views: Vec<Watched>,
@@ -91,7 +91,12 @@ impl World {
 
     /// Runs every step, checking after each.
     pub(crate) fn run(&mut self, case: &Case) -> Result<(), Failure> {
-        case.steps.iter().try_for_each(|step| self.run_step(case, step))
+        case.steps.iter().try_for_each(|step| self.run_step(case, step))?;
+        while self.engine().is_filling() {
+            self.epoch(&[])?;
+            self.check()?;
+        }
+        Ok(())
     }
 
     /// Runs one step and checks.
@@ -149,7 +154,13 @@ impl World {
         &self.open.as_ref().expect("the store is open between steps").0
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        &self.open.as_ref().expect("the store is open between steps").1
+    }
+
     fn reopen(&mut self) -> Result<(), Failure> {
+        // A plan may hold a reader, which keeps the files open.
+        self.views.iter_mut().for_each(|view| view.prepare(None));
         drop(self.open.take());
         let store = self.state.open()?;
         let mut txn = store.begin().map_err(wrong)?;
@@ -172,7 +183,7 @@ impl World {
             )));
         }
         self.open = Some((store, engine));
-        self.prepare_all()
+        Ok(())
     }
 
     /// Killed in the middle of an epoch that removes everything: as if it had never begun.
@@ -183,9 +194,41 @@ impl World {
         let now = self.now;
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
         engine.step(&StepInput { deltas, now }, &self.relations, &mut txn);
+        txn.seal();
+        engine.fill_next(5, &self.relations, &mut txn);
         drop(txn);
         self.state.cut_off();
         self.reopen()
+    }
+
+    /// Goes on filling views after the changes of an epoch.
+    fn fill(&mut self, filling: Filling, txn: &mut Txn) -> Result<(), Failure> {
+        for _ in 0..filling.pieces {
+            let (_, engine) = self.open.as_mut().expect("the store is open between steps");
+            txn.seal();
+            let output = engine.fill_next(filling.rows, &self.relations, txn);
+            self.excuse(&output.failed, txn)?;
+            if let Some(id) = output.completed {
+                let view = self.relations.get(id).expect("a view is never dropped");
+                let watched = self.views.iter_mut().find(|watched| watched.id == id);
+                let watched = watched.expect("a view that is filled is watched");
+                for batch in stored(&txn.before(), view)? {
+                    watched.publish(view, &batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What DataFusion cannot compute either is no fault of the view.
+    fn excuse(&self, failed: &[(RelationId, Error)], txn: &Txn) -> Result<(), Failure> {
+        let Some((view, error)) = failed.first() else {
+            return Ok(());
+        };
+        if let Some(watched) = self.views.iter().find(|watched| watched.id == *view) {
+            answer(&self.prepare(&watched.sql)?, &txn.now(), self.now)?;
+        }
+        Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")))
     }
 
     fn epoch(&mut self, changes: &[(usize, Vec<(Row, i64)>)]) -> Result<(), Failure> {
@@ -206,19 +249,16 @@ impl World {
         };
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut output = engine.step(&input, &self.relations, &mut txn);
-        if let Some((view, error)) = output.failed.first() {
-            // What DataFusion cannot compute either is no fault of the view.
-            if let Some(watched) = self.views.iter().find(|watched| watched.id == *view) {
-                watched.check_answer(&txn.now(), self.now)?;
-            }
-            return Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")));
-        }
+        self.excuse(&output.failed, &txn)?;
         self.spoil_output(&mut output.deltas);
         for delta in &output.deltas {
             let view = self.views.iter_mut().find(|view| view.id == delta.relation);
             let view = view.ok_or_else(|| Failure::Wrong("a delta of no view".to_owned()))?;
             let relation = self.relations.get(view.id).expect("a view is never dropped");
             view.publish(relation, &delta.batch)?;
+        }
+        if let Some(filling) = self.modes.filling {
+            self.fill(filling, &mut txn)?;
         }
         self.commit(txn, &output.deltas)
     }
@@ -302,7 +342,15 @@ impl World {
     /// Every view: stored rows = DataFusion's answer = the sum of deltas.
     fn check(&mut self) -> Result<(), Failure> {
         let reader = self.store().reader();
-        for watched in &mut self.views {
+        for place in 0..self.views.len() {
+            if self.engine().fills(self.views[place].id) {
+                continue;
+            }
+            if !self.views[place].is_prepared() {
+                let query = self.prepare(&self.views[place].sql)?;
+                self.views[place].prepare(Some(query));
+            }
+            let watched = &mut self.views[place];
             let view = self.relations.get(watched.id).expect("a view is never dropped");
             self.tally.rows += watched.check(view, &reader, self.now)?;
             self.tally.comparisons += 1;

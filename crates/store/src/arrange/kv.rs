@@ -146,6 +146,10 @@ impl Arrangement for KvArrangement {
         &self.key
     }
 
+    fn entries(&self, rows: &RecordBatch) -> Result<Rows> {
+        self.codec.encode(rows)
+    }
+
     fn stage(&self, txn: &mut Txn, delta: &Batch) -> Result<()> {
         let rows = self.codec.encode(delta.rows())?;
         // Equal rows are summed first, so that the order of changes within a delta does not matter.

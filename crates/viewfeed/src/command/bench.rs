@@ -2,6 +2,7 @@
 //!
 //! Every figure is printed beside what the same disk or the same query costs without viewfeed, in the same run.
 
+mod fill;
 mod latency;
 mod restart;
 mod server;
@@ -21,6 +22,7 @@ pub(super) async fn run(arguments: Bench) -> Result<()> {
             rows,
             seconds,
         } => throughput::run(&batches, rows, Duration::from_secs(seconds)).await,
+        BenchWhat::Fill { rows } => fill::run(rows).await,
         BenchWhat::Restart { rows } => restart::run(rows).await,
         BenchWhat::Step {
             tables,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use viewfeed_change::{
-    Batch, Delta, Position, RelationId, Relations, Result, SourceId, Timestamp, Transaction, TransactionId,
+    Batch, Delta, Error, Position, RelationId, Relations, Result, SourceId, Timestamp, Transaction,
+    TransactionId,
 };
 use viewfeed_source::embedded::{Outcome, SOURCE};
 use viewfeed_store::{EpochRecord, Txn};
@@ -45,6 +46,12 @@ pub(super) struct OpenEpoch {
     pub(super) pending: Vec<Delta>,
     pub(super) view_deltas: Vec<Delta>,
     pub(super) answers: Vec<Answer>,
+    /// Views that were begun and are waited for.
+    pub(super) awaited: Vec<RelationId>,
+    /// Who waits for a view that was begun here to be complete.
+    pub(super) begun: Vec<(RelationId, Answer)>,
+    /// Views whose filling came to an end, and why, if they are not complete.
+    pub(super) filled: Vec<(RelationId, Option<Error>)>,
     /// Views that follow the clock are due, whether or not anything else changed.
     pub(super) has_ticked: bool,
     /// A job failed in a way that only dropping the whole epoch can undo.
@@ -61,19 +68,30 @@ impl OpenEpoch {
             pending: Vec::new(),
             view_deltas: Vec::new(),
             answers: Vec::new(),
+            awaited: Vec::new(),
+            begun: Vec::new(),
+            filled: Vec::new(),
             has_ticked: false,
             is_broken: false,
             transactions: Vec::new(),
         }
     }
 
-    /// Answers a job: its failure at once, its success when the epoch is committed.
+    /// Answers a job: its failure at once, its success when the epoch is committed, or when the last view that it began
+    /// and waits for is complete.
     pub(super) fn answer<T: Send + 'static>(&mut self, done: Result<T>, reply: Reply<T>) {
+        let awaited = std::mem::take(&mut self.awaited).pop();
         match done {
-            Ok(value) => self.answers.push(Box::new(move |committed| {
-                // The asker may be gone; then nobody is told.
-                let _ = reply.send(committed.map(|committed| (value, committed)));
-            })),
+            Ok(value) => {
+                let answer: Answer = Box::new(move |committed| {
+                    // The asker may be gone; then nobody is told.
+                    let _ = reply.send(committed.map(|committed| (value, committed)));
+                });
+                match awaited {
+                    Some(view) => self.begun.push((view, answer)),
+                    None => self.answers.push(answer),
+                }
+            }
             Err(error) => {
                 let _ = reply.send(Err(error));
             }

@@ -101,10 +101,21 @@ pub(crate) fn queue() -> (mpsc::Sender<Job>, Jobs) {
 }
 
 impl Jobs {
-    /// Waits for a job, then takes whatever waits behind it, within the limits of one epoch. None: no more senders.
-    pub(super) fn gather(&mut self) -> Option<Vec<Job>> {
+    /// Whether a job waits.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.held.is_some() || !self.receiver.is_empty()
+    }
+
+    /// Waits for a job (not if there is something else to do, `is_busy`), then takes whatever waits behind it, within the
+    /// limits of one epoch. None: no more senders.
+    pub(super) fn gather(&mut self, is_busy: bool) -> Option<Vec<Job>> {
         let first = match self.held.take() {
             Some(job) => job,
+            None if is_busy => match self.receiver.try_recv() {
+                Ok(job) => job,
+                Err(mpsc::error::TryRecvError::Empty) => return Some(Vec::new()),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+            },
             None => self.receiver.blocking_recv()?,
         };
         let (alone, mut rows) = (first.is_exclusive(), first.rows());

@@ -56,10 +56,13 @@ impl Rehearsal {
         let broken = |error: Error| vec![super::module::refusal(&name, None, &error)];
         let (reply, mut answer) = oneshot::channel();
         self.pipeline
-            .turn(vec![Job::Module {
-                compiled: Box::new(compiled),
-                reply,
-            }])
+            .turn(
+                vec![Job::Module {
+                    compiled: Box::new(compiled),
+                    reply,
+                }],
+                &|| false,
+            )
             .map_err(broken)?;
         let module = answer
             .try_recv()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, ErrorKind, RelationId, Result};
 use viewfeed_server::Reply;
 use viewfeed_source::embedded::{Context, Embedded};
+use viewfeed_store::arrange;
 
 impl Pipeline {
     /// Applies one job to the open epoch. Its answer waits for the commit; a failure is answered at once.
@@ -19,6 +20,10 @@ impl Pipeline {
                 reply,
             } => {
                 let done = self.script(&statements, &search_schema, epoch);
+                if statements.len() > 1 {
+                    // What else the script does is not held up.
+                    epoch.awaited.clear();
+                }
                 epoch.answer(done, reply);
             }
             Job::Adopt { shadow, reply } => {
@@ -114,7 +119,13 @@ fn adopt(shadow: Shadow, last_changed: &BTreeMap<RelationId, Epoch>, epoch: &mut
         return Err(Error::new(ErrorKind::Conflict, "TRANSACTION_CONFLICT", message)
             .hint("run the transaction again; nothing of it was written"));
     }
+    let base = shadow.txn.now();
     epoch.txn.adopt(shadow.txn);
+    for delta in &shadow.changes {
+        if let Some(relation) = epoch.relations.get(delta.relation) {
+            arrange::catch_up(&mut epoch.txn, &base, relation, &delta.batch)?;
+        }
+    }
     epoch.pending.extend(shadow.changes.iter().cloned());
     epoch.push_transaction(shadow.changes);
     Ok(())

@@ -2,6 +2,8 @@
 
 use super::Pipeline;
 use super::epoch::{OpenEpoch, StatementAnswer};
+use super::filling::{AT_ONCE_ROWS_MAX, cancelled};
+use super::replace::{is_replacement, replaced_key};
 use datafusion::sql::sqlparser::ast;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -37,21 +39,19 @@ impl Pipeline {
         if existing.is_some() && create.if_not_exists {
             return Ok(done(vec![format!("view \"{name}\" exists already, skipped")]));
         }
-        let options = ViewOptions::of(&create.options)?;
+        let wanted = Wanted::from_options(&create.options)?;
         let view = View {
             sql: named_columns(&create.query.to_string(), &create.columns),
             search_schema: search_schema.to_owned(),
             inputs: Vec::new(),
-            require_incremental: options.require_incremental,
-            on_error: options.on_error,
+            require_incremental: wanted.require_incremental,
+            on_error: wanted.on_error,
         };
         match existing {
             Some(old) if create.or_replace && old.as_view().is_some() => {
                 let mut new = old.as_ref().clone();
                 new.kind = RelationKind::View(view);
-                let before = epoch.relations.clone();
-                self.rebuild(Some(new), old.id, epoch)?;
-                self.refuse_if_unanswerable(&before, &epoch.relations)?;
+                self.replace(&old, new, &wanted, epoch)?;
             }
             _ => {
                 let id = Arc::make_mut(&mut epoch.relations).allocate();
@@ -65,13 +65,29 @@ impl Pipeline {
                 };
                 let relation = self.planned(&blank, &epoch.relations)?;
                 let relation = Arc::make_mut(&mut epoch.relations).put(relation)?;
-                let delta = self
-                    .engine
-                    .create_view(&relation, &epoch.relations, &mut epoch.txn)?;
-                epoch.view_deltas.push(delta);
+                self.begin_or_create(&relation, &wanted, epoch)?;
             }
         }
         Ok(done(Vec::new()))
+    }
+
+    /// Creates a planned view: at once if that takes no time, else so that it is filled while writes go on.
+    fn begin_or_create(
+        &mut self,
+        view: &Arc<Relation>,
+        wanted: &Wanted,
+        epoch: &mut OpenEpoch,
+    ) -> Result<()> {
+        let (relations, txn) = (epoch.relations.clone(), &mut epoch.txn);
+        let rows_max = wanted.rows_at_once();
+        if self.engine.takes_long(view, rows_max, &relations, txn)? {
+            self.engine.begin_view(view, &relations, txn)?;
+            epoch.awaited.extend(wanted.wait.then_some(view.id));
+        } else {
+            let delta = self.engine.create_view(view, &relations, txn)?;
+            epoch.view_deltas.push(delta);
+        }
+        Ok(())
     }
 
     /// `DROP VIEW`. The epoch must be flushed.
@@ -124,9 +140,18 @@ impl Pipeline {
         }
         for view in doomed.iter().rev() {
             self.refuse_if_bound(view)?;
-            self.engine.drop_view(view, &epoch.relations, &mut epoch.txn)?;
-            Arc::make_mut(&mut epoch.relations).remove(view.id);
+            self.drop_beside(view, epoch)?;
+            self.forget(view, cancelled(), epoch)?;
         }
+        Ok(())
+    }
+
+    /// Removes `view` with its state; who waits for it to be complete is told `why` not.
+    pub(super) fn forget(&mut self, view: &Relation, why: Error, epoch: &mut OpenEpoch) -> Result<()> {
+        self.engine.drop_view(view, &epoch.relations, &mut epoch.txn)?;
+        epoch.txn.delete(replaced_key(view.id));
+        epoch.filled.push((view.id, Some(why)));
+        Arc::make_mut(&mut epoch.relations).remove(view.id);
         Ok(())
     }
 
@@ -150,13 +175,19 @@ impl Pipeline {
     }
 
     /// Builds `changed` (if it is a view with a new definition) and every view over `root` anew, and emits only how their
-    /// contents differ.
-    fn rebuild(&mut self, changed: Option<Relation>, root: RelationId, epoch: &mut OpenEpoch) -> Result<()> {
+    /// contents differ. Those that were being filled begin anew.
+    pub(super) fn rebuild(
+        &mut self,
+        changed: Option<Relation>,
+        root: RelationId,
+        epoch: &mut OpenEpoch,
+    ) -> Result<()> {
         let mut views = with_readers(root, &epoch.relations);
         views.retain(|view| view.id != root || changed.is_some());
         let mut old_rows = Vec::with_capacity(views.len());
         for view in views.iter().rev() {
-            old_rows.push(self.content(view, epoch)?);
+            let is_complete = arrange::filling(&epoch.txn.now(), view)?.is_none();
+            old_rows.push(is_complete.then(|| self.content(view, epoch)).transpose()?);
             self.engine.drop_view(view, &epoch.relations, &mut epoch.txn)?;
         }
         epoch.txn.seal();
@@ -170,6 +201,10 @@ impl Pipeline {
             let same_rows = new.columns == old.columns;
             new.schema_version = old.schema_version + u32::from(!same_rows);
             let new = Arc::make_mut(&mut epoch.relations).put(new)?;
+            let Some(rows) = rows else {
+                self.engine.begin_view(&new, &epoch.relations, &mut epoch.txn)?;
+                continue;
+            };
             let mut delta = self.engine.create_view(&new, &epoch.relations, &mut epoch.txn)?;
             if same_rows {
                 delta.batch = Batch::concat(&new.schema(), &[delta.batch, rows.negate()])?.consolidate()?;
@@ -180,13 +215,20 @@ impl Pipeline {
     }
 
     /// `view` with columns, key and inputs as its SQL gives them now.
-    fn planned(&self, view: &Relation, relations: &Arc<Relations>) -> Result<Relation> {
+    pub(super) fn planned(&self, view: &Relation, relations: &Arc<Relations>) -> Result<Relation> {
         let definition = view
             .as_view()
             .ok_or_else(|| Error::internal("a table was planned as a view"))?;
         let plan = self
             .engine
             .plan(&definition.sql, &definition.search_schema, relations)?;
+        let inputs = plan.inputs.iter().filter_map(|id| relations.get(*id));
+        if let Some(input) = inputs.into_iter().find(|input| is_replacement(input)) {
+            return Err(
+                Error::invalid("REPLACEMENT", format!("\"{}\" will be gone soon", input.name))
+                    .hint("read the view that it is to replace"),
+            );
+        }
         if definition.require_incremental && plan.explained.worst_rung() != viewfeed_engine::Rung::Incremental
         {
             let message = format!("view \"{}\" cannot be kept true incrementally", view.name);
@@ -260,34 +302,54 @@ fn named_columns(query: &str, columns: &[ast::ViewColumnDef]) -> String {
     format!("SELECT * FROM ({query}) AS v ({})", names.join(", "))
 }
 
-/// What `WITH (…)` of a view says.
-#[derive(Default)]
-struct ViewOptions {
+/// What `WITH (…)` asks for.
+pub(super) struct Wanted {
+    /// `require = 'incremental'`.
     require_incremental: bool,
+    /// `on_error = 'strict'`.
     on_error: OnError,
+    /// `wait = false`: the statement is answered before the view is complete.
+    pub(super) wait: bool,
+    /// `at_once = true`: filled in one epoch, which everybody else waits for.
+    at_once: bool,
 }
 
-impl ViewOptions {
-    fn of(options: &ast::CreateTableOptions) -> Result<Self> {
-        let mut read = Self::default();
+impl Wanted {
+    /// Rows over which a view is filled at once, at most; None: however many.
+    pub(super) fn rows_at_once(&self) -> Option<usize> {
+        (!self.at_once).then_some(AT_ONCE_ROWS_MAX)
+    }
+
+    fn from_options(options: &ast::CreateTableOptions) -> Result<Self> {
+        let mut wanted = Self {
+            require_incremental: false,
+            on_error: OnError::default(),
+            wait: true,
+            at_once: false,
+        };
         let ast::CreateTableOptions::With(options) = options else {
-            return Ok(read);
+            return Ok(wanted);
         };
         for option in options {
             let text = option.to_string().replace([' ', '\'', '"'], "");
             match text.as_str() {
-                "require=incremental" => read.require_incremental = true,
-                "on_error=isolate" => read.on_error = OnError::Isolate,
-                "on_error=strict" => read.on_error = OnError::Strict,
+                "require=incremental" => wanted.require_incremental = true,
+                "on_error=isolate" => wanted.on_error = OnError::Isolate,
+                "on_error=strict" => wanted.on_error = OnError::Strict,
+                "wait=false" => wanted.wait = false,
+                "wait=true" => wanted.wait = true,
+                "at_once=true" => wanted.at_once = true,
+                "at_once=false" => wanted.at_once = false,
                 _ => {
                     return Err(
-                        Error::invalid("VIEW_OPTION", format!("view option {option} is not known"))
-                            .hint("there are WITH (require = 'incremental') and WITH (on_error = 'strict')"),
+                        Error::invalid("VIEW_OPTION", format!("view option {option} is not known")).hint(
+                            "there are require = 'incremental', on_error = 'strict', wait = false and at_once = true",
+                        ),
                     );
                 }
             }
         }
-        Ok(read)
+        Ok(wanted)
     }
 }
 

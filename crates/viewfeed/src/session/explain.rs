@@ -3,12 +3,13 @@
 //! States are measured when asked, on the thread that asks and over a reader: the loop only hands out plans and times.
 
 use super::system::users;
+use crate::status::progress;
 use std::fmt::Write;
 use std::time::Duration;
 use viewfeed_change::{Error, OnError, Relation, Relations, Result};
 use viewfeed_engine::{ExplainedNode, ExplainedState, StepTimes, ViewReport};
 use viewfeed_store::keys::{self, StateSize};
-use viewfeed_store::{Reader, view_errors};
+use viewfeed_store::{Reader, arrange, view_errors};
 
 /// The text for `view`; `verbose` with the names of states, key and SQL.
 pub(super) fn text(
@@ -109,6 +110,12 @@ fn errors(view: &Relation, reader: &Reader) -> Result<String> {
         .iter()
         .map(|error| error.rows)
         .sum();
+    if let Some(filling) = arrange::filling(reader, view)? {
+        let progress = progress(filling);
+        return Ok(format!(
+            "is being filled: {progress}; what is not incremental is computed at the end"
+        ));
+    }
     Ok(match rows {
         0 => format!("on_error {on_error}"),
         rows => format!("on_error {on_error}  errors {rows} rows, see viewfeed.view_errors"),

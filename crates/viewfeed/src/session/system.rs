@@ -2,6 +2,7 @@
 //! subscribed to, `viewfeed.view_errors`, is stored like any other and kept true by the engine.
 
 use crate::pipeline::Failures;
+use crate::status::progress;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::LogicalPlan;
@@ -112,10 +113,12 @@ pub(super) fn views(relations: &Relations, reader: &Reader, failures: &Failures)
             continue;
         };
         let left_out = view_errors::of(reader, relation.id)?;
-        let (state, detail) = match (failures.of(relation.id), left_out.first()) {
-            (Some(failure), _) => ("failed", failure),
-            (None, Some(first)) => ("errors", first.message.clone()),
-            (None, None) => ("live", String::new()),
+        let filling = arrange::filling(reader, relation)?;
+        let (state, detail) = match (failures.of(relation.id), filling, left_out.first()) {
+            (Some(failure), ..) => ("failed", failure),
+            (None, Some(filling), _) => ("filling", progress(filling)),
+            (None, None, Some(first)) => ("errors", first.message.clone()),
+            (None, None, None) => ("live", String::new()),
         };
         let on_error = match view.on_error {
             OnError::Isolate => "isolate",

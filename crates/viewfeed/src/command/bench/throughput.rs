@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use viewfeed_change::{Error, Result};
 
 const CUSTOMERS: u64 = 1000;
-const VIEW: &str = "SELECT c.region, count(*) AS orders, sum(o.amount) AS amount
+pub(super) const VIEW: &str = "SELECT c.region, count(*) AS orders, sum(o.amount) AS amount
     FROM orders o JOIN customer c ON o.customer_id = c.id GROUP BY c.region";
 
 /// Prints one line per batch size.
@@ -58,6 +58,15 @@ fn clients_for(batch: usize) -> usize {
 }
 
 pub(super) async fn prepare(server: &BenchServer, rows: usize, next: &AtomicU64) -> Result<()> {
+    load(server, 0, next).await?;
+    server
+        .sql(&format!("CREATE MATERIALIZED VIEW by_region AS {VIEW}"))
+        .await?;
+    insert_rows(server, rows, next).await
+}
+
+/// The tables, with so many rows and without the view.
+pub(super) async fn load(server: &BenchServer, rows: usize, next: &AtomicU64) -> Result<()> {
     let mut script = String::from(
         "CREATE TABLE customer (id BIGINT PRIMARY KEY, region INT NOT NULL);
          CREATE TABLE orders (id BIGINT PRIMARY KEY, customer_id BIGINT NOT NULL, amount BIGINT NOT NULL, note TEXT NOT NULL);",
@@ -67,11 +76,12 @@ pub(super) async fn prepare(server: &BenchServer, rows: usize, next: &AtomicU64)
         .collect::<Vec<_>>()
         .join(", ");
     // Writing to a String cannot fail.
-    let _ = write!(
-        script,
-        "INSERT INTO customer VALUES {customers}; CREATE MATERIALIZED VIEW by_region AS {VIEW};"
-    );
+    let _ = write!(script, "INSERT INTO customer VALUES {customers};");
     server.sql(&script).await?;
+    insert_rows(server, rows, next).await
+}
+
+async fn insert_rows(server: &BenchServer, rows: usize, next: &AtomicU64) -> Result<()> {
     let mut client = server.client().await?;
     let mut left = rows;
     while left > 0 {
