@@ -34,7 +34,7 @@ pub(super) fn rows(
     Ok((rows.schema(), rows))
 }
 
-fn list(relations: Vec<&Arc<Relation>>, reader: &Reader) -> Result<RecordBatch> {
+fn list(relations: Vec<&Arc<Relation>>) -> Result<RecordBatch> {
     let kind = |relation: &&Arc<Relation>| match relation.kind {
         RelationKind::Table(_) => "table".to_owned(),
         RelationKind::View(_) => "view".to_owned(),
