@@ -129,6 +129,7 @@ impl Database {
                 search_schema: RelationName::PUBLIC.to_owned(),
                 inputs: plan.inputs,
                 require_incremental: false,
+                on_error: Default::default(),
             }),
             schema_version: 1,
         };
