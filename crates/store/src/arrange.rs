@@ -46,6 +46,15 @@ pub trait Arrangement: Send + Sync {
     /// all layers of `txn`. A weight below 0 is stored as it is; see [`Arrangement::lookup`].
     fn stage(&self, txn: &mut Txn, delta: &Batch) -> Result<()>;
 
+    /// Like [`Arrangement::stage`]; gives what became of the weights, for other arrangements of the same rows.
+    fn stage_telling(&self, txn: &mut Txn, delta: &Batch) -> Result<NewWeights>;
+
+    /// Stages what another arrangement of the same rows told of `delta`: reads nothing. One that does not hold all rows
+    /// cannot, and stages `delta`.
+    fn stage_told(&self, txn: &mut Txn, delta: &Batch, _told: &NewWeights) -> Result<()> {
+        self.stage(txn, delta)
+    }
+
     /// The rows whose key is one of `keys` (encoded by the codec of the key's columns; need not be sorted or distinct),
     /// with their weights. `Matches::probe[i]` says which of `keys` row `i` answers; rows come grouped by probe, probes
     /// in the order given. A key that holds NULL matches rows with NULL there; who needs SQL's rule skips such keys.
@@ -73,6 +82,14 @@ pub trait Arrangement: Send + Sync {
 
     /// How many distinct rows have a key that starts with `prefix`, counting at most `limit`.
     fn count(&self, reader: &Reader, prefix: &[u8], limit: u64) -> Result<u64>;
+}
+
+/// What the weights of changed rows are after a change.
+pub struct NewWeights {
+    /// The place of each changed row in the delta, once per distinct row.
+    places: Vec<u32>,
+    /// Its weight, summed over all layers of the transaction.
+    weights: Vec<i64>,
 }
 
 /// What a lookup found.
@@ -142,6 +159,22 @@ pub fn names(reader: &Reader, relation: &Relation) -> Result<Vec<(String, Vec<Co
         Ok((name, key))
     });
     named.collect()
+}
+
+/// Stages a change of `relation` into all its arrangements as of `txn`. Rows have the same weight in each of them, so
+/// it is read from the primary one only.
+pub fn stage_all(txn: &mut Txn, relation: &Relation, delta: &Batch) -> Result<()> {
+    // The reader must be gone before the first write, which would copy everything staged for it.
+    let arrangements = all(&txn.now(), relation)?;
+    match arrangements.split_first() {
+        Some((primary, others)) if relation.key.is_empty() && !others.is_empty() => {
+            let told = primary.stage_telling(txn, delta)?;
+            others
+                .iter()
+                .try_for_each(|other| other.stage_told(txn, delta, &told))
+        }
+        _ => arrangements.iter().try_for_each(|each| each.stage(txn, delta)),
+    }
 }
 
 /// The arrangement of `relation` by `key`; made and filled from the primary one, all at once, if it does not exist yet or

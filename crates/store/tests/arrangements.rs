@@ -200,10 +200,7 @@ fn agrees(arrangement: &dyn Arrangement, reader: &Reader, model: &Model, probes:
 }
 
 fn stage_all(txn: &mut Txn, relation: &Relation, rows: &[(Item, i64)]) {
-    let delta = to_batch(rows);
-    for arrangement in arrange::all(&txn.now(), relation).unwrap() {
-        arrangement.stage(txn, &delta).unwrap();
-    }
+    arrange::stage_all(txn, relation, &to_batch(rows)).unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BANNED_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "manager", "types"];
 
 /// Who may use whom inside the workspace; arrows go down only. `change` and `wire` are the ground floor.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("change", &[]),
     ("wire", &[]),
     ("store", &["change"]),
@@ -27,6 +27,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
         ],
     ),
     ("testbed", &[]),
+    // A workspace of its own, to be compared with others.
+    ("peers", &["change", "store", "query", "engine"]),
 ];
 
 fn root() -> PathBuf {
@@ -37,7 +39,10 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            rust_files(&path, found);
+            // What a build made is not ours.
+            if !path.ends_with("target") {
+                rust_files(&path, found);
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_change::row::Rows;
 use viewfeed_change::{Batch, ColumnPath, Error, Relation, RelationId, Result};
-use viewfeed_store::arrange::{self, Arrangement, Matches, Position};
+use viewfeed_store::arrange::{self, Arrangement, Matches, NewWeights, Position};
 use viewfeed_store::{Reader, Txn, keys};
 
 /// An arrangement of a relation without the rows beyond a position.
@@ -77,9 +77,11 @@ impl Arrangement for Prefix {
     }
 
     fn stage(&self, _: &mut Txn, _: &Batch) -> Result<()> {
-        Err(Error::internal(
-            "a view wrote into the rows of a relation it reads",
-        ))
+        Err(read_only())
+    }
+
+    fn stage_telling(&self, _: &mut Txn, _: &Batch) -> Result<NewWeights> {
+        Err(read_only())
     }
 
     fn lookup(&self, reader: &Reader, keys: &Rows) -> Result<Matches> {
@@ -154,4 +156,8 @@ impl Arrangement for Prefix {
         })?;
         Ok(count.min(limit))
     }
+}
+
+fn read_only() -> Error {
+    Error::internal("a view wrote into the rows of a relation it reads")
 }

@@ -38,7 +38,7 @@ impl Engine {
         let dataflow = Dataflow::build(&self.planner, view.id, &planned.node, txn)?;
         txn.seal();
         let batch = self.difference(view, &dataflow, txn)?;
-        stage_all(view, &batch, txn)?;
+        arrange::stage_all(txn, view, &batch)?;
         self.error_deltas.extend(errors::publish(view, relations, txn)?);
         txn.seal();
         self.views
@@ -87,12 +87,4 @@ impl LiveView {
 pub(super) fn conformed(batch: Batch, view: &Relation) -> Result<Batch> {
     let (rows, weights) = batch.into_parts();
     Batch::new(conform(&rows, &view.schema())?, weights)
-}
-
-/// Stages a change of `view` into all its arrangements, also those made in this transaction.
-pub(super) fn stage_all(view: &Relation, delta: &Batch, txn: &mut Txn) -> Result<()> {
-    let arrangements = arrange::all(&txn.now(), view)?;
-    arrangements
-        .iter()
-        .try_for_each(|arrangement| arrangement.stage(txn, delta))
 }

@@ -1,6 +1,6 @@
 //! One step of every view that a change concerns, in an order in which a view comes after the views it reads.
 
-use super::fill::{conformed, stage_all};
+use super::fill::conformed;
 use super::filling::keep_incomplete;
 use super::timing::SMALL_ROWS_MAX;
 use super::{Engine, LiveView, StepOutput, errors, record};
@@ -8,7 +8,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use viewfeed_change::{Batch, Delta, Error, ErrorKind, RelationId, Relations, Result, Timestamp};
-use viewfeed_store::Txn;
+use viewfeed_store::{Txn, arrange};
 
 /// What a step did to a view.
 struct Stepped {
@@ -190,7 +190,7 @@ impl LiveView {
     pub(super) fn stage(&self, change: Batch, txn: &mut Txn) -> Result<Batch> {
         let change = conformed(change, &self.relation)?.consolidate()?;
         if !change.is_empty() {
-            stage_all(&self.relation, &change, txn)?;
+            arrange::stage_all(txn, &self.relation, &change)?;
         }
         Ok(change)
     }

@@ -54,11 +54,7 @@ pub(super) fn stage_all(relation: &Relation, batch: &Batch, txn: &mut Txn) -> Re
     if batch.is_empty() {
         return Ok(());
     }
-    // The reader must be gone before the first write, which would copy everything staged for it.
-    let arrangements = arrange::all(&txn.now(), relation)?;
-    arrangements
-        .iter()
-        .try_for_each(|arrangement| arrangement.stage(txn, batch))
+    arrange::stage_all(txn, relation, batch)
 }
 
 fn record(relation: RelationId, batch: Batch, context: &mut Context<'_>) {

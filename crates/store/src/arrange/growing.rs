@@ -8,7 +8,9 @@
 //! Nobody reads what is marked so: an arrangement by another key is not found, a primary one is refused.
 
 use super::position::between;
-use super::{Arrangement, KvArrangement, Matches, Position, find, next, of_relation, relation_state};
+use super::{
+    Arrangement, KvArrangement, Matches, NewWeights, Position, find, next, of_relation, relation_state,
+};
 use crate::keys::{self, StateId};
 use crate::{Reader, Txn};
 use arrow::array::RecordBatch;
@@ -222,6 +224,10 @@ impl Arrangement for Growing {
                 self.whole.stage(txn, &held)
             }
         }
+    }
+
+    fn stage_telling(&self, _: &mut Txn, _: &Batch) -> Result<NewWeights> {
+        Err(incomplete())
     }
 
     fn lookup(&self, _: &Reader, _: &Rows) -> Result<Matches> {

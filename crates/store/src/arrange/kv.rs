@@ -5,7 +5,7 @@
 //! value = nothing for weight 1, else the weight as a varint
 //! ```
 
-use super::{Arrangement, Matches};
+use super::{Arrangement, Matches, NewWeights};
 use crate::keys::{self, StateId};
 use crate::{Reader, Txn, varint};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -107,19 +107,36 @@ impl KvArrangement {
         Ok(())
     }
 
-    /// Adds `change` to the weight of a row.
-    fn stage_one(&self, txn: &mut Txn, row: &[u8], change: i64) -> Result<()> {
+    /// Calls `each` with a place and the sum of the weights of every distinct row of `delta` that changes. Equal rows are
+    /// summed first, so that the order of changes within a delta does not matter.
+    fn summed(rows: &Rows, delta: &Batch, mut each: impl FnMut(u32, &[u8], i64) -> Result<()>) -> Result<()> {
+        let order = sorted(rows);
+        let mut at = 0;
+        while at < order.len() {
+            let place = order[at];
+            let row = rows.row(place as usize);
+            let mut change = 0;
+            while at < order.len() && rows.row(order[at] as usize) == row {
+                change += delta.weights()[order[at] as usize];
+                at += 1;
+            }
+            if change != 0 {
+                each(place, row, change)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `change` to the weight of a row; gives what it becomes.
+    fn stage_one(&self, txn: &mut Txn, row: &[u8], change: i64) -> Result<i64> {
         let key = self.entry_key(row);
         let weight = if self.is_distinct {
             self.distinct_weight(txn, &key, change)?
         } else {
             stored_weight(txn, &key)? + change
         };
-        match weight {
-            0 => txn.delete(key),
-            _ => txn.put(key, encode_weight(weight)),
-        }
-        Ok(())
+        put_weight(txn, key, weight);
+        Ok(weight)
     }
 
     /// What the weight of a row becomes that is there once or not at all. Does not look which: that is the caller's
@@ -152,19 +169,34 @@ impl Arrangement for KvArrangement {
 
     fn stage(&self, txn: &mut Txn, delta: &Batch) -> Result<()> {
         let rows = self.codec.encode(delta.rows())?;
-        // Equal rows are summed first, so that the order of changes within a delta does not matter.
-        let order = sorted(&rows);
-        let mut at = 0;
-        while at < order.len() {
-            let row = rows.row(order[at] as usize);
-            let mut change = 0;
-            while at < order.len() && rows.row(order[at] as usize) == row {
-                change += delta.weights()[order[at] as usize];
-                at += 1;
-            }
-            if change != 0 {
-                self.stage_one(txn, row, change)?;
-            }
+        Self::summed(&rows, delta, |_, row, change| {
+            self.stage_one(txn, row, change).map(drop)
+        })
+    }
+
+    fn stage_telling(&self, txn: &mut Txn, delta: &Batch) -> Result<NewWeights> {
+        let rows = self.codec.encode(delta.rows())?;
+        let (mut places, mut weights) = (Vec::new(), Vec::new());
+        Self::summed(&rows, delta, |place, row, change| {
+            weights.push(self.stage_one(txn, row, change)?);
+            places.push(place);
+            Ok(())
+        })?;
+        Ok(NewWeights { places, weights })
+    }
+
+    fn stage_told(&self, txn: &mut Txn, delta: &Batch, told: &NewWeights) -> Result<()> {
+        let rows = self.codec.encode(delta.rows())?;
+        let mut told: Vec<(u32, i64)> = told
+            .places
+            .iter()
+            .copied()
+            .zip(told.weights.iter().copied())
+            .collect();
+        // In the order of their keys, which is the cheap one to write.
+        told.sort_by(|a, b| rows.row(a.0 as usize).cmp(rows.row(b.0 as usize)));
+        for (place, weight) in told {
+            put_weight(txn, self.entry_key(rows.row(place as usize)), weight);
         }
         Ok(())
     }
@@ -256,6 +288,13 @@ impl Found {
             self.push(&key[skip..], value)?;
             Ok(ControlFlow::Continue(()))
         })
+    }
+}
+
+fn put_weight(txn: &mut Txn, key: Vec<u8>, weight: i64) {
+    match weight {
+        0 => txn.delete(key),
+        _ => txn.put(key, encode_weight(weight)),
     }
 }
 

@@ -104,7 +104,7 @@ impl Shop {
         for relation in [&customer, &orders] {
             arrange::ensure(&mut txn, relation, &relation.key_paths())?;
         }
-        stage(&mut txn, &customer, &customers(&customer)?)?;
+        arrange::stage_all(&mut txn, &customer, &customers(&customer)?)?;
         commit(&store, txn, &relations, Vec::new())?;
         let engine = Engine::open(
             planner.clone(),
@@ -208,7 +208,7 @@ impl Shop {
     fn epoch(&mut self, change: Batch) -> Result<Taken> {
         let start = Instant::now();
         let mut txn = self.store.begin()?;
-        stage(&mut txn, &self.orders, &change)?;
+        arrange::stage_all(&mut txn, &self.orders, &change)?;
         let input = StepInput {
             deltas: vec![Delta {
                 relation: self.orders.id,
@@ -300,13 +300,6 @@ fn order_rows(relation: &Relation, ids: Range<i64>) -> Result<Batch> {
 
 fn rows(relation: &Relation, columns: Vec<ArrayRef>) -> Result<Batch> {
     Ok(Batch::inserts(RecordBatch::try_new(relation.schema(), columns)?))
-}
-
-fn stage(txn: &mut Txn, relation: &Relation, batch: &Batch) -> Result<()> {
-    let arrangements = arrange::all(&txn.now(), relation)?;
-    arrangements
-        .iter()
-        .try_for_each(|arrangement| arrangement.stage(txn, batch))
 }
 
 fn commit(store: &Store, txn: Txn, relations: &Relations, deltas: Vec<Delta>) -> Result<()> {
