@@ -99,13 +99,13 @@ fn is_wrong(planner: &Planner, case: &Case, defect: Defect) -> bool {
 }
 
 /// What is wrong with a case, on a smaller one if that fails too; and that one.
-fn report(planner: &Planner, head: &str, case: &Case, failure: &str) -> (String, Case) {
+fn report(planner: &Planner, head: &str, case: &Case, failure: &str) -> (String, Box<Case>) {
     let smallest = shrink::shrink(case, SHRINK_TRIES, &|case| is_wrong(planner, case, Defect::None));
     let report = match run(planner, &smallest, Defect::None).0 {
         Err(Failure::Wrong(failure)) => format!("{head}\n{smallest}{failure}"),
         _ => format!("{head}, but not always\n{case}{failure}"),
     };
-    (report, smallest)
+    (report, Box::new(smallest))
 }
 
 /// Runs `work` for every number below `cases`, on as many threads as there are cores, until one gives an error.
@@ -145,7 +145,7 @@ struct Totals {
 
 impl Totals {
     /// Runs a case; gives what is wrong with it.
-    fn run(&self, planner: &Planner, head: &str, case: &Case) -> Result<(), (String, Case)> {
+    fn run(&self, planner: &Planner, head: &str, case: &Case) -> Result<(), (String, Box<Case>)> {
         let (outcome, tally) = run(planner, case, Defect::None);
         self.comparisons
             .fetch_add(tally.comparisons as u64, Ordering::Relaxed);

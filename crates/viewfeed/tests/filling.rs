@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use viewfeed_testbed::Viewfeed;
 
-/// Enough for some dozens of epochs.
-const ROWS: usize = 40_000;
+/// Enough for some hundreds of epochs, and for some programs to be started meanwhile.
+const ROWS: usize = 200_000;
 const TOTALS: &str = "SELECT c.region, count(*) AS n, sum(o.amount) AS total
     FROM orders o JOIN customer c ON c.id = o.customer_id GROUP BY c.region";
 

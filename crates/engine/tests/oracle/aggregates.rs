@@ -36,10 +36,7 @@ impl Scope {
             _ => self.statistic(rng),
         };
         match rng.random_range(0..8) {
-            0 if !call.ends_with("NULLS") => (
-                format!("{call} FILTER (WHERE {})", self.condition(rng, 0)),
-                result,
-            ),
+            0 if !call.ends_with("NULLS") => (filtered(&call, &self.condition(rng, 0)), result),
             _ => (call, result),
         }
     }
@@ -202,5 +199,17 @@ fn averaged(data_type: Type) -> Type {
     match data_type {
         Type::Decimal => Type::Decimal,
         _ => Type::Ratio,
+    }
+}
+
+/// An aggregate of the rows for which `condition` is true; where it is cast, that stays outside.
+fn filtered(call: &str, condition: &str) -> String {
+    let filter = format!("FILTER (WHERE {condition})");
+    match call
+        .strip_suffix(" AS BIGINT)")
+        .filter(|call| call.starts_with("CAST("))
+    {
+        Some(inner) => format!("{inner} {filter} AS BIGINT)"),
+        None => format!("{call} {filter}"),
     }
 }

@@ -3,6 +3,7 @@
 use super::plans::compared_with;
 use super::watched::{Watched, answer};
 use super::world::{Failure, World, unanswerable, wrong};
+use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
 use viewfeed_change::{Relation, RelationId, RelationKind, RelationName, Relations, View};
 use viewfeed_engine::Engine;
@@ -10,8 +11,10 @@ use viewfeed_query::{Prepared, Purpose};
 
 impl World {
     pub(super) fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
-        if self.modes.filling.is_none() {
-            answer(&self.prepare(sql)?, &self.store().reader(), self.now)?;
+        match self.modes.filling {
+            // What it reads may not be complete: it can be planned, but not run.
+            Some(_) => drop(self.plan(sql)?),
+            None => drop(answer(&self.prepare(sql)?, &self.store().reader(), self.now)?),
         }
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut relations = (*self.relations).clone();
@@ -117,12 +120,18 @@ impl World {
 
     /// The query a view is compared with.
     pub(super) fn prepare(&self, sql: &str) -> Result<Prepared, Failure> {
+        let prepared = self
+            .planner
+            .prepare(self.plan(sql)?, &self.store().reader(), self.now);
+        prepared.map_err(unanswerable)
+    }
+
+    fn plan(&self, sql: &str) -> Result<LogicalPlan, Failure> {
         let schema = RelationName::PUBLIC;
         let planned = self
             .planner
             .plan_sql(&compared_with(sql), &self.relations, schema, Purpose::Batch);
-        let prepared = planned.and_then(|plan| self.planner.prepare(plan, &self.store().reader(), self.now));
-        prepared.map_err(unanswerable)
+        planned.map_err(unanswerable)
     }
 }
 

@@ -6,7 +6,7 @@ use super::compare::stored;
 use super::state::State;
 use super::tables::{Row, Shape, batch};
 use super::watched::{Watched, answer};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_change::{Batch, Delta, Error, Relation, RelationId, RelationName, Relations, Timestamp};
@@ -137,12 +137,12 @@ impl World {
     }
 
     /// Every entry the engine and the tables have in the store.
-    pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
+    pub(crate) fn entries(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Failure> {
         let reader = self.store().reader();
-        let mut entries = Vec::new();
+        let mut entries = BTreeMap::new();
         for prefix in [b"a", b"o"] {
             let mut each = |key: &[u8], value: &[u8]| {
-                entries.push((key.to_vec(), value.to_vec()));
+                entries.insert(key.to_vec(), value.to_vec());
                 Ok(ControlFlow::Continue(()))
             };
             reader.scan(prefix, prefix, &mut each).map_err(wrong)?;
