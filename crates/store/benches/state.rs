@@ -277,7 +277,10 @@ fn memory(name: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-const STEPS: [(&str, fn(&Setting)); 5] = [
+/// A step's name, and what it does.
+type Step = (&'static str, fn(&Setting));
+
+const STEPS: [Step; 5] = [
     ("write", write),
     ("settle", settle),
     ("read", read),
