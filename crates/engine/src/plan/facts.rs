@@ -98,7 +98,9 @@ impl Facts {
         (kept_left, kept_right): (bool, bool),
     ) -> Self {
         let width = left.meaning.len();
-        let stands_alone = |key: &[usize]| key.iter().all(|column| (*column >= width) == kept_right);
+        // At most one pair says nothing about how many rows have none.
+        let stands_alone =
+            |key: &[usize]| !key.is_empty() && key.iter().all(|column| (*column >= width) == kept_right);
         let (paired, unpaired) = (Self::join(left, right, pairs), Self::join(left, right, &[]));
         let key = match paired.key {
             _ if kept_left && kept_right => None,
@@ -154,6 +156,17 @@ mod tests {
             Facts::join(&keyed(&[0], 2), &Facts::unknown(2), &[(0, 0)]).key,
             None
         );
+    }
+
+    #[test]
+    fn a_side_of_one_row_leaves_a_kept_side_its_key() {
+        let pairs = [(1, 0)];
+        let right = Facts::outer_join(&keyed(&[], 2), &keyed(&[0], 2), &pairs, (false, true));
+        assert_eq!(right.key, Some(vec![2]));
+        let left = Facts::outer_join(&keyed(&[0], 2), &keyed(&[], 2), &[(0, 1)], (true, false));
+        assert_eq!(left.key, Some(vec![0]));
+        let one = Facts::outer_join(&keyed(&[], 2), &keyed(&[], 2), &pairs, (false, true));
+        assert_eq!(one.key, Some(vec![]));
     }
 
     #[test]
