@@ -173,7 +173,7 @@ fn postgres_schema(rows: usize) -> String {
         "CREATE TABLE customer (id bigint PRIMARY KEY, city text);
          INSERT INTO customer SELECT i, 'city ' || i % 100 FROM generate_series(0, {customers} - 1) i;
          CREATE TABLE orders (id bigint PRIMARY KEY, customer_id bigint, amount bigint);
-         INSERT INTO orders SELECT i, i * 7919 % {customers}, i % 100 + 1 FROM generate_series(0, {rows} - 1) i;
+         INSERT INTO orders SELECT i, i::bigint * 7919 % {customers}, i % 100 + 1 FROM generate_series(0, {rows} - 1) i;
          CREATE MATERIALIZED VIEW totals AS {};
          ANALYZE;",
         orders::SQL
@@ -185,7 +185,7 @@ fn postgres_change(next: usize, change: usize, rows: usize) -> String {
     let (oldest, after) = (next - rows, next - rows + change / 2);
     format!(
         "BEGIN;
-         INSERT INTO orders SELECT i, i * 7919 % {customers}, i % 100 + 1
+         INSERT INTO orders SELECT i, i::bigint * 7919 % {customers}, i % 100 + 1
            FROM generate_series({next}, {next} + {new} - 1) i;
          DELETE FROM orders WHERE id >= {oldest} AND id < {after};
          REFRESH MATERIALIZED VIEW totals;
