@@ -1,4 +1,4 @@
-//! The embedded store through its public doors: SQL or rows in, rows out, over a real store.
+//! The embedded store through its public doors: SQL or rows in, rows out, over a real store. Postgres by the bytes it sends.
 
 // All of this is test code, helpers included.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -12,5 +12,6 @@ mod database;
 mod definition;
 mod insert;
 mod model;
+mod pgoutput;
 mod rows;
 mod update;
