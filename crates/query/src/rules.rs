@@ -5,6 +5,9 @@
 //! not split off into projections. Filters stop above the scans, because a scan of a view's plan is a stream of changes.
 //! They also stop above DISTINCT ON: 55.2 pushes them through it, which chooses other rows. (In a query it is an
 //! aggregate by then.) Calls of `now()` stay where they are.
+//!
+//! Neither drops columns of an order that follow from others: above a join and an aggregate, 55.2 takes what the key of one
+//! side determines for all columns, and a limit would keep other rows.
 
 use crate::check;
 use crate::correlated_not_in::CorrelatedNotIn;
@@ -48,7 +51,6 @@ pub(crate) fn of_views() -> Optimizer {
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
-        Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateLimit::new()),
@@ -65,6 +67,8 @@ pub(crate) fn of_views() -> Optimizer {
 /// The rules of queries: DataFusion's, and our own where its NOT IN does not do.
 pub(crate) fn of_queries() -> Rules {
     let mut rules = Optimizer::new().rules;
+    let duplicates = EliminateDuplicatedExpr::new();
+    rules.retain(|rule| rule.name() != duplicates.name());
     let decorrelate = DecorrelatePredicateSubquery::new();
     let place = rules.iter().position(|rule| rule.name() == decorrelate.name());
     rules.insert(place.map_or(0, |place| place + 1), Arc::new(CorrelatedNotIn));

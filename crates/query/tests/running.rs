@@ -31,6 +31,19 @@ fn a_filter_above_an_outer_join_of_a_table_with_itself_keeps_its_rows() {
 }
 
 #[test]
+fn a_limit_of_distinct_rows_follows_the_whole_order() {
+    let sql = "SELECT DISTINCT a.id AS x, b.id AS y FROM message a JOIN message b ON a.chat_id = b.chat_id ORDER BY x DESC, y";
+    let all = run(sql);
+    for limit in 1..all.len() {
+        assert_eq!(
+            run(&format!("{sql} LIMIT {limit}")),
+            all[..=limit],
+            "LIMIT {limit}"
+        );
+    }
+}
+
+#[test]
 fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
     let sql = "SELECT m.id FROM message m WHERE m.likes NOT IN \
         (SELECT n.likes FROM message n WHERE n.author = m.author AND n.id <> m.id) ORDER BY m.id";
