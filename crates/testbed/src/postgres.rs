@@ -1,16 +1,22 @@
-//! A Postgres server of our own, and psql as its client: no library of ours speaks its protocol. Found where Debian
-//! puts it, else installed. It listens on a socket in its own folder, nowhere else, and goes with it.
+//! A Postgres server of our own, and psql as its client: no library of ours speaks its protocol. Found in the folder that
+//! `VIEWFEED_POSTGRES_BIN` names, else where Debian puts it, else installed. It listens on a socket in its own folder and on
+//! a free port of this machine, and goes with it.
 
+use crate::free_address;
 use fs2::FileExt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
+/// The variable that chooses the programs, so that every version can be tested.
+const PROGRAMS: &str = "VIEWFEED_POSTGRES_BIN";
 /// Where Debian's packages put the programs, by version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// Who runs the server if we are root, whom Postgres refuses: the package makes that user.
 const SERVER_USER: &str = "postgres";
+/// How often another free port is tried.
+const START_ATTEMPTS: usize = 5;
 /// The user and the owner inside of the database.
 const DATABASE_USER: &str = "viewfeed";
 /// Between the columns of a row that psql prints.
@@ -24,8 +30,12 @@ const SUCCESS: &str = "00000";
 
 /// A running server without any table. Stopped when dropped.
 pub struct Postgres {
-    child: Child,
+    /// None while it is stopped.
+    child: Option<Child>,
     folder: tempfile::TempDir,
+    programs: PathBuf,
+    port: u16,
+    settings: Vec<String>,
 }
 
 /// A connection.
@@ -44,6 +54,14 @@ impl Postgres {
     /// # Panics
     /// If there is none and none can be installed, or it does not start: the message says what it said.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with settings, such as `wal_level=logical`.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub fn start_with(settings: &[&str]) -> Self {
         let programs = install();
         let folder = new_folder();
         let data = folder.path().join("data");
@@ -55,34 +73,97 @@ impl Postgres {
         let made = as_server(&programs.join("initdb"))
             .arg("-D")
             .arg(&data)
-            .args([
-                "-U",
-                DATABASE_USER,
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "--no-sync",
-            ])
+            .args(["-U", DATABASE_USER, "-A", "trust", "-E", "UTF8"])
+            .args(["--locale=C", "--no-sync"])
             .output();
         succeeded("initdb", &made.expect("initdb can be started"));
-        let mut child = as_server(&programs.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(&data)
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "jit=off"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server can be started");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        if let Err(log) = wait_until_ready(BufReader::new(stderr)) {
+        let mut server = Self {
+            child: None,
+            folder,
+            programs,
+            port: free_address().port(),
+            settings: settings.iter().map(ToString::to_string).collect(),
+        };
+        for _ in 1..START_ATTEMPTS {
+            if server.launch().is_ok() {
+                return server;
+            }
+            // Somebody else may have taken the port meanwhile.
+            server.port = free_address().port();
+        }
+        server.resume();
+        server
+    }
+
+    /// Starts it again after [`Postgres::crash`]; it recovers from its log.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn resume(&mut self) {
+        if let Err(log) = self.launch() {
             panic!("Postgres did not start:\n{log}");
         }
-        Self { child, folder }
+    }
+
+    fn launch(&mut self) -> Result<(), String> {
+        let data = self.data();
+        let mut command = as_server(&self.programs.join("postgres"));
+        command.arg("-D").arg(&data).arg("-k").arg(&data);
+        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        command.args(["-c", "fsync=off", "-c", "jit=off"]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server can be started");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        if let Err(log) = wait_until_ready(BufReader::new(stderr)) {
+            let _ = child.wait();
+            return Err(log);
+        }
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Stops it at once, as a power cut would, without losing what the machine holds.
+    pub fn crash(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        // The server's own processes follow the first one, which stops at once at SIGQUIT.
+        let stopped = Command::new("kill")
+            .args(["-QUIT", &child.id().to_string()])
+            .status();
+        if !stopped.is_ok_and(|status| status.success()) {
+            let _ = child.kill();
+        }
+        let _ = child.wait();
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How a client connects over TCP: to the database `postgres` as its owner, without a password.
+    pub fn connection(&self) -> String {
+        format!(
+            "host=127.0.0.1 port={} user={DATABASE_USER} dbname=postgres",
+            self.port
+        )
+    }
+
+    /// The folder of the programs, such as `pg_recvlogical` and `pgbench`.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The data folder of the server, which may be written while it runs (`pg_hba.conf`, certificates).
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// A new connection.
@@ -95,7 +176,8 @@ impl Postgres {
             .arg(format!("--field-separator={SEPARATOR}"))
             .arg(format!("--pset=null={NULL}"))
             .arg("-h")
-            .arg(self.folder.path().join("data"))
+            .arg(self.data())
+            .args(["-p", &self.port.to_string()])
             .args(["-U", DATABASE_USER, "-d", "postgres"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -148,14 +230,7 @@ impl Drop for Psql {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The server's own processes follow the first one, which stops at once at SIGQUIT.
-        let stopped = Command::new("kill")
-            .args(["-QUIT", &self.child.id().to_string()])
-            .status();
-        if !stopped.is_ok_and(|status| status.success()) {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
+        self.crash();
     }
 }
 
@@ -187,6 +262,9 @@ fn install() -> PathBuf {
 
 /// The newest version that is there.
 fn find() -> Option<PathBuf> {
+    if let Some(chosen) = std::env::var_os(PROGRAMS) {
+        return Some(PathBuf::from(chosen));
+    }
     let in_path = std::env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let mut versions: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();

@@ -1,12 +1,13 @@
 //! A place in Postgres' write-ahead log.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use viewfeed_change::{Error, Position, Result};
 
 /// A byte offset in the write-ahead log. It orders commits, but does not name an event: the rows of one COPY share theirs,
 /// and the end of a commit is the beginning of the next transaction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lsn(pub u64);
 
 impl Lsn {

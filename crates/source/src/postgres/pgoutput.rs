@@ -11,10 +11,11 @@ pub use tuple::{Field, Tuple};
 
 use super::Lsn;
 use input::Input;
+use serde::{Deserialize, Serialize};
 use viewfeed_change::{Error, Result};
 
 /// The number of a relation or type in Postgres' catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Oid(pub u32);
 
 /// The number of a transaction or subtransaction. It comes back after four thousand million others.
@@ -192,7 +193,7 @@ pub struct Relation<'a> {
 }
 
 /// The REPLICA IDENTITY of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicaIdentity {
     /// The primary key, if there is one.
     Default,

@@ -1,0 +1,77 @@
+//! What a Postgres transaction did, in columns: the form in which it is handed to the loop.
+
+use super::pgoutput::{Oid, Xid};
+use super::{Lsn, TableShape};
+use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
+use viewfeed_change::Timestamp;
+
+/// A committed transaction, whole.
+#[derive(Clone, Debug)]
+pub struct SourceTransaction {
+    /// Its number at the server.
+    pub xid: Xid,
+    /// Where its commit record begins: a snapshot holds it if its own point is beyond.
+    pub commit: Lsn,
+    /// Where its commit record ends: the source's position after it.
+    pub end: Lsn,
+    /// When it was committed at the server.
+    pub time: Timestamp,
+    /// What it did, in order.
+    pub events: Vec<TableEvent>,
+}
+
+/// Something that happened to a table.
+#[derive(Clone, Debug)]
+pub enum TableEvent {
+    /// Its rows changed.
+    Rows {
+        /// The table.
+        table: Oid,
+        /// How.
+        changes: RowChanges,
+    },
+    /// All rows of these tables went.
+    Truncate {
+        /// The tables.
+        tables: Vec<Oid>,
+    },
+    /// From here on the table looks like this.
+    Shape(TableShape),
+}
+
+/// Changes of the rows of one table, in order. Columns are those of the table's shape, all of them nullable.
+#[derive(Clone, Debug)]
+pub struct RowChanges {
+    /// What was done, one after another.
+    pub operations: Vec<RowChange>,
+    /// The new rows: one for each insert and update, in order.
+    pub new: RecordBatch,
+    /// The old rows: one for each operation that comes with one, in order. A [`OldImage::Key`] has NULL in the other columns.
+    pub old: RecordBatch,
+    /// For rows of `new` (by place): the columns that were not sent, because they are large and did not change. Such a
+    /// column is NULL in `new` and means nothing there.
+    pub unchanged: BTreeMap<u32, Vec<u16>>,
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowChange {
+    /// The next row of `new` came.
+    Insert,
+    /// A row became the next row of `new`.
+    Update(OldImage),
+    /// A row went.
+    Delete(OldImage),
+}
+
+/// How an operation says which row it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldImage {
+    /// Not at all: it has the key of the new row.
+    None,
+    /// By the key columns of the next row of `old`.
+    Key,
+    /// By the whole next row of `old`.
+    Full,
+}
