@@ -83,6 +83,8 @@ pub struct Engine {
     failed: BTreeMap<RelationId, Error>,
     /// Views that are not complete. Those that have begun are among `views`, too.
     filling: BTreeMap<RelationId, Fill>,
+    /// All of those wait for tables that are still being copied from elsewhere.
+    waits_for_tables: bool,
     schedule: Schedule,
     /// How views changed when the engine was opened.
     opening: Vec<Delta>,
@@ -224,6 +226,20 @@ impl Engine {
         self.step_all(&input.deltas, relations, txn)
     }
 
+    /// Leaves behind a view that cannot be kept true any more, because of what became of a table it reads, and the views over
+    /// it. Gives those that failed.
+    pub fn leave_behind(
+        &mut self,
+        view: RelationId,
+        error: &Error,
+        relations: &Relations,
+        txn: &mut Txn,
+    ) -> StepOutput {
+        let mut output = StepOutput::default();
+        self.fail(view, error, relations, txn, &mut output);
+        output
+    }
+
     /// The plan of a view, with rungs.
     pub fn explain(&self, view: RelationId) -> Option<ExplainedNode> {
         let filling = || self.filling.get(&view).map(Fill::explained);
@@ -264,6 +280,7 @@ impl Engine {
             views: BTreeMap::new(),
             failed: BTreeMap::new(),
             filling: BTreeMap::new(),
+            waits_for_tables: false,
             schedule: Schedule::default(),
             opening: Vec::new(),
             error_deltas: Vec::new(),

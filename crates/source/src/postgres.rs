@@ -9,14 +9,21 @@
 //! copy                      the rows that were there before, exactly joined to the stream
 //! ```
 
+pub mod apply;
 mod change;
+mod ingest;
+mod kept;
 mod lsn;
 pub mod pgoutput;
 mod settings;
 mod shape;
+pub mod stored;
 pub mod value;
+mod work;
 
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
+pub use ingest::{Ingest, Ingested, IngestedTransaction};
 pub use lsn::Lsn;
 pub use settings::Settings;
 pub use shape::{ColumnShape, TableShape};
+pub use work::{Applied, Copy, Loop, Work};

@@ -4,12 +4,14 @@
 //! whole). Joins, filters of subscriptions, UNIQUE constraints and indexes share further ones by other keys: an
 //! arrangement is named by its collection and key, so who needs it first makes it.
 
+mod difference;
 mod estimate;
 mod growing;
 mod kv;
 mod layout;
 mod position;
 
+pub use difference::difference;
 pub use estimate::rows_about;
 pub use growing::{
     Filling, begin, catch_up, filling, grow, mark_filled, mark_filling, refuse_filling, rename_all,
@@ -106,7 +108,8 @@ pub fn relation_state(relation: &Relation, key: &[ColumnPath]) -> String {
 }
 
 /// The arrangement of `relation` by its own key, as of `reader`; every relation has one from its creation. Fails as
-/// `Internal` if nobody made it, as `Unavailable`/`VIEW_FILLING` if it is of a view that is still being filled.
+/// `Internal` if nobody made it, as `Unavailable` if it is of a view that is still being filled, or of a table that is still being
+/// copied.
 pub fn primary(reader: &Reader, relation: &Relation) -> Result<Arc<dyn Arrangement>> {
     refuse_filling(reader, relation)?;
     unfinished(reader, relation)

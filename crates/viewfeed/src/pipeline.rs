@@ -16,13 +16,14 @@ mod recover;
 mod rehearsal;
 mod replace;
 mod served;
+mod source;
 mod statement;
 mod transaction;
 mod view;
 
 pub(crate) use epoch::StatementAnswer;
 pub(crate) use failures::Failures;
-pub(crate) use job::{Committed, Job, Jobs, Shadow, Write, queue};
+pub(crate) use job::{Committed, Job, Jobs, Shadow, SourceJob, Write, queue};
 pub(crate) use recover::{catalog, prepare};
 pub(crate) use rehearsal::Rehearsal;
 pub(crate) use statement::only_writes_rows;

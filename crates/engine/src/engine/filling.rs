@@ -99,13 +99,16 @@ impl Engine {
         txn: &Txn,
     ) -> Result<bool> {
         let inputs = &definition(view)?.inputs;
-        if inputs.iter().any(|id| self.filling.contains_key(id)) {
-            return Ok(true);
+        let reader = txn.now();
+        for input in inputs.iter().filter_map(|id| relations.get(*id)) {
+            if arrange::filling(&reader, input)?.is_some() {
+                return Ok(true);
+            }
         }
         let Some(rows_max) = rows_max else {
             return Ok(false);
         };
-        let (reader, mut left) = (txn.now(), rows_max as u64);
+        let mut left = rows_max as u64;
         for input in inputs.iter().filter_map(|id| relations.get(*id)) {
             let rows = arrange::unfinished(&reader, input)?.count(&reader, &[], left.saturating_add(1))?;
             match left.checked_sub(rows) {
@@ -118,7 +121,12 @@ impl Engine {
 
     /// Whether [`Engine::fill_next`] has something to do.
     pub fn is_filling(&self) -> bool {
-        !self.filling.is_empty()
+        !self.filling.is_empty() && !self.waits_for_tables
+    }
+
+    /// A table that was not complete, is: views over it may be filled.
+    pub fn table_is_complete(&mut self) {
+        self.waits_for_tables = false;
     }
 
     /// Whether `view` is not complete, and goes on being filled.
@@ -177,6 +185,7 @@ impl Engine {
         self.failed.remove(&view.id);
         self.filling
             .insert(view.id, Fill::new(Stage::Waiting, view.id, planned));
+        self.waits_for_tables = false;
         self.schedule = Schedule::of(&self.views);
         Ok(())
     }
@@ -272,9 +281,11 @@ impl Engine {
                     self.fail_filling(id, &error, relations, txn, output);
                 }
                 None if inputs.iter().any(|input| self.filling.contains_key(input)) => {}
+                None if has_incomplete_table(inputs, relations, txn) => {}
                 None => ready.push(id),
             }
         }
+        self.waits_for_tables = ready.is_empty();
         let turn = txn.epoch().0 % ready.len().max(1) as u64;
         ready.get(turn as usize).copied()
     }
@@ -347,6 +358,15 @@ impl Engine {
         self.views.remove(&id);
         self.schedule = Schedule::of(&self.views);
     }
+}
+
+/// Whether a table among `inputs` is still being copied from elsewhere.
+fn has_incomplete_table(inputs: &[RelationId], relations: &Relations, txn: &Txn) -> bool {
+    let reader = txn.now();
+    let tables = inputs.iter().filter_map(|id| relations.get(*id));
+    let mut tables = tables.filter(|relation| relation.as_table().is_some());
+    // What cannot be read fails where it is needed.
+    tables.any(|table| matches!(arrange::filling(&reader, table), Ok(Some(_))))
 }
 
 /// Notes durably that the content of a view is of no use.

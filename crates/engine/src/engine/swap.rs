@@ -6,11 +6,7 @@ use super::{Engine, LiveView, Schedule, StepOutput, errors};
 use crate::dataflow::{Dataflow, states};
 use std::sync::Arc;
 use viewfeed_change::{Batch, Delta, Error, Relation, Relations, Result};
-use viewfeed_store::arrange::{self, Position};
-use viewfeed_store::{Reader, Txn, keys, view_errors};
-
-/// Rows of both contents that are compared at a time.
-const COMPARED_ROWS: usize = 8192;
+use viewfeed_store::{Txn, arrange, keys, view_errors};
 
 impl Engine {
     /// Lets `new`, which has the identity of `old`, take over the states of `beside`, which is complete, has the columns
@@ -28,7 +24,7 @@ impl Engine {
         let is_same_kind = old.columns == new.columns && old.key == new.key;
         let before = txn.before();
         let change = match is_same_kind {
-            true => difference(old, beside, &before)?,
+            true => arrange::difference(&before, old, beside)?,
             // Whoever reads it has to begin anew.
             false => Batch::empty(new.schema()),
         };
@@ -114,33 +110,4 @@ impl Engine {
             .insert(view.id, LiveView::new(view, dataflow, &planned.node, relations));
         Ok(())
     }
-}
-
-/// What must be added to the content of `old` to make it that of `new`, which has the same columns and key: both are read
-/// in the same order, and only what differs is kept.
-fn difference(old: &Relation, new: &Relation, reader: &Reader) -> Result<Batch> {
-    let sides = [new, old].map(|relation| arrange::primary(reader, relation));
-    let [new_rows, old_rows] = sides;
-    let (new_rows, old_rows) = (new_rows?, old_rows?);
-    let mut at = Position::Start;
-    let mut parts = Vec::new();
-    while at != Position::End {
-        let (batch, reached) = arrange::next(new_rows.as_ref(), reader, &at, COMPARED_ROWS)?;
-        let mut part: Vec<Batch> = batch.into_iter().collect();
-        let mut behind = at.clone();
-        // The old rows of the same stretch, which may be many more.
-        while behind < reached {
-            let (batch, to) = arrange::next(old_rows.as_ref(), reader, &behind, COMPARED_ROWS)?;
-            if let Some(batch) = batch {
-                part.push(arrange::passed(old_rows.as_ref(), &batch, &reached)?.negate());
-            }
-            behind = to;
-        }
-        let part = Batch::concat(&new.schema(), &part)?.consolidate()?;
-        if !part.is_empty() {
-            parts.push(part);
-        }
-        at = reached;
-    }
-    Batch::concat(&new.schema(), &parts)
 }

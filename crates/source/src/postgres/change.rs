@@ -38,6 +38,13 @@ pub enum TableEvent {
     },
     /// From here on the table looks like this.
     Shape(TableShape),
+    /// From here on its changes cannot be followed.
+    Unreadable {
+        /// The table.
+        table: Oid,
+        /// Why, and what to do.
+        why: String,
+    },
 }
 
 /// Changes of the rows of one table, in order. Columns are those of the table's shape, all of them nullable.
@@ -74,4 +81,60 @@ pub enum OldImage {
     Key,
     /// By the whole next row of `old`.
     Full,
+}
+
+impl RowChanges {
+    /// The same in pieces of at most `operations_max` operations. Rows are shared, not copied.
+    pub fn pieces(&self, operations_max: usize) -> Vec<Self> {
+        let (mut new_row, mut old_row) = (0, 0);
+        let piece = |operations: &[RowChange]| {
+            let new = operations.iter().filter(|operation| operation.has_new()).count();
+            let old = operations.iter().filter(|operation| operation.has_old()).count();
+            let rows = new_row as u32..(new_row + new) as u32;
+            let unchanged = self.unchanged.range(rows);
+            let unchanged = unchanged.map(|(row, columns)| (row - new_row as u32, columns.clone()));
+            let piece = Self {
+                operations: operations.to_vec(),
+                new: self.new.slice(new_row, new),
+                old: self.old.slice(old_row, old),
+                unchanged: unchanged.collect(),
+            };
+            (new_row, old_row) = (new_row + new, old_row + old);
+            piece
+        };
+        self.operations.chunks(operations_max.max(1)).map(piece).collect()
+    }
+}
+
+impl RowChange {
+    /// Whether it comes with a row of `new`.
+    pub fn has_new(self) -> bool {
+        !matches!(self, Self::Delete(_))
+    }
+
+    /// Whether it comes with a row of `old`.
+    pub fn has_old(self) -> bool {
+        match self {
+            Self::Insert => false,
+            Self::Update(image) | Self::Delete(image) => image != OldImage::None,
+        }
+    }
+}
+
+impl SourceTransaction {
+    /// Whether it changes more than rows.
+    pub fn changes_tables(&self) -> bool {
+        let is_change =
+            |event: &TableEvent| matches!(event, TableEvent::Shape(_) | TableEvent::Unreadable { .. });
+        self.events.iter().any(is_change)
+    }
+
+    /// How many operations it has.
+    pub fn rows(&self) -> usize {
+        let rows = |event: &TableEvent| match event {
+            TableEvent::Rows { changes, .. } => changes.operations.len(),
+            _ => 1,
+        };
+        self.events.iter().map(rows).sum()
+    }
 }

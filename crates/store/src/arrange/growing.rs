@@ -1,5 +1,5 @@
 //! Arrangements that do not hold everything yet: those of a big relation by another key, which are made piece by piece
-//! while the relation changes, and the primary ones of views that are being filled.
+//! while the relation changes, and the primary ones of views that are being filled and of tables that are being copied.
 //!
 //! ```text
 //! p ‖ state id → by another key: the position up to which the relation's rows are in it
@@ -44,6 +44,12 @@ impl Filling {
     }
 
     pub(super) fn refusal(&self, relation: &Relation) -> Error {
+        if relation.as_view().is_none() {
+            let message = format!("table \"{}\" is not complete", relation.name);
+            return Error::new(ErrorKind::Unavailable, "TABLE_INCOMPLETE", message).hint(
+                "SELECT * FROM viewfeed.source_tables shows how far its source is, and what is wrong with it",
+            );
+        }
         let message = format!(
             "view \"{}\" is still being filled: {} %",
             relation.name,
@@ -54,11 +60,9 @@ impl Filling {
     }
 }
 
-/// How far the filling of `relation` is as of `reader`; None if it is no view, or complete.
+/// How far the filling of `relation` is as of `reader`: of a view, or of a table that is copied from elsewhere. None if it is
+/// complete.
 pub fn filling(reader: &Reader, relation: &Relation) -> Result<Option<Filling>> {
-    if relation.as_view().is_none() {
-        return Ok(None);
-    }
     let Some(state) = keys::find(reader, &relation_state(relation, &relation.key_paths()))? else {
         return Ok(None);
     };
@@ -72,7 +76,7 @@ pub fn filling(reader: &Reader, relation: &Relation) -> Result<Option<Filling>> 
     }))
 }
 
-/// Fails as `Unavailable`/`VIEW_FILLING` if `relation` is a view that is not complete as of `reader`.
+/// Fails as `Unavailable` (`VIEW_FILLING`, `TABLE_INCOMPLETE`) if `relation` is not complete as of `reader`.
 pub fn refuse_filling(reader: &Reader, relation: &Relation) -> Result<()> {
     match filling(reader, relation)? {
         Some(filling) => Err(filling.refusal(relation)),
@@ -80,7 +84,7 @@ pub fn refuse_filling(reader: &Reader, relation: &Relation) -> Result<()> {
     }
 }
 
-/// Marks the view `view`, whose primary arrangement is made if it is missing, as being filled: nobody can read it.
+/// Marks a relation, whose primary arrangement is made if it is missing, as being filled: nobody can read it.
 pub fn mark_filling(txn: &mut Txn, view: &Relation, filling: Filling) -> Result<()> {
     let (state, _) = keys::allocate(txn, &relation_state(view, &view.key_paths()))?;
     let value = [filling.rows.to_be_bytes(), filling.rows_estimated.to_be_bytes()].concat();

@@ -113,6 +113,23 @@ impl OpenEpoch {
         });
     }
 
+    /// Adds a transaction of another source, whose changes are already among those pending.
+    pub(super) fn push_from(
+        &mut self,
+        source: &str,
+        position: Position,
+        id: TransactionId,
+        changes: Vec<Delta>,
+    ) {
+        self.transactions.push(Transaction {
+            source: SourceId::new(source),
+            id,
+            position,
+            commit_time: self.now,
+            changes,
+        });
+    }
+
     /// Whether anything was written.
     pub(super) fn is_changed(&self) -> bool {
         !self.txn.is_empty()

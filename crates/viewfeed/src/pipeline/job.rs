@@ -10,6 +10,7 @@ use viewfeed_change::{Delta, Epoch, RelationId, Relations, Result, Timestamp};
 use viewfeed_engine::ViewReport;
 use viewfeed_query::Parsed;
 use viewfeed_source::embedded::Operation;
+use viewfeed_source::postgres::{Applied, Settings, Work};
 use viewfeed_store::Txn;
 
 /// Jobs that may wait; senders wait beyond it.
@@ -63,6 +64,12 @@ pub(crate) enum Job {
         compiled: Box<CompiledModule>,
         reply: oneshot::Sender<Result<Arc<Module>, Vec<Diagnostic>>>,
     },
+    /// Something a source asks for, or that is asked of it.
+    Source {
+        source: String,
+        job: SourceJob,
+        reply: oneshot::Sender<Result<(Applied, Committed)>>,
+    },
     /// Time has passed: views that follow the clock are brought up to it.
     Tick,
     /// What is known about every view; nothing is read.
@@ -75,6 +82,7 @@ impl Job {
         match self {
             Self::Script { statements, .. } => !statements.iter().all(super::statement::only_writes_rows),
             Self::Module { .. } => true,
+            Self::Source { job, .. } => job.is_exclusive(),
             Self::Write { .. } | Self::Adopt { .. } | Self::Tick | Self::Report { .. } => false,
         }
     }
@@ -82,7 +90,30 @@ impl Job {
     fn rows(&self) -> usize {
         match self {
             Self::Write { write, .. } => write.rows.num_rows(),
+            Self::Source {
+                job: SourceJob::Work(work),
+                ..
+            } => work.rows(),
             _ => 1,
+        }
+    }
+}
+
+/// What is done about a source.
+pub(crate) enum SourceJob {
+    /// It comes into being, or its settings change.
+    Put(Box<Settings>),
+    /// It goes, with its tables.
+    Drop,
+    /// What it brings.
+    Work(Work),
+}
+
+impl SourceJob {
+    fn is_exclusive(&self) -> bool {
+        match self {
+            Self::Put(_) | Self::Drop => true,
+            Self::Work(work) => work.is_exclusive(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::epoch::OpenEpoch;
 use super::filling::cancelled;
 use super::recover::{from_json, to_json};
 use super::view::Wanted;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use viewfeed_change::{Error, ErrorKind, Relation, RelationId, RelationName, Relations, Result};
 use viewfeed_store::{arrange, keys};
@@ -42,7 +43,7 @@ impl Pipeline {
             return self.begin_beside(old, planned, wanted.wait, epoch);
         }
         let before = epoch.relations.clone();
-        self.rebuild(Some(new), old.id, epoch)?;
+        self.rebuild(Some(new), old.id, &BTreeSet::new(), epoch)?;
         if wanted.wait && self.engine.fills(old.id) {
             epoch.awaited.push(old.id);
         }

@@ -31,6 +31,7 @@ impl Pipeline {
                 epoch.answer(done, reply);
             }
             Job::Module { compiled, reply } => self.module(*compiled, reply, epoch),
+            Job::Source { source, job, reply } => self.source(&source, job, reply, epoch),
             Job::Tick => epoch.has_ticked = true,
             Job::Report { reply } => {
                 // The asker may be gone.

@@ -5,6 +5,7 @@ use super::epoch::{OpenEpoch, StatementAnswer};
 use super::filling::{AT_ONCE_ROWS_MAX, cancelled};
 use super::replace::{is_replacement, replaced_key};
 use datafusion::sql::sqlparser::ast;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_change::{
@@ -166,7 +167,7 @@ impl Pipeline {
                 None => self.refuse_if_bound(old)?,
                 Some(new) if new.schema_version != old.schema_version => {
                     epoch.txn.seal();
-                    self.rebuild(None, old.id, epoch)?;
+                    self.rebuild(None, old.id, &BTreeSet::new(), epoch)?;
                 }
                 Some(_) => {}
             }
@@ -175,15 +176,16 @@ impl Pipeline {
     }
 
     /// Builds `changed` (if it is a view with a new definition) and every view over `root` anew, and emits only how their
-    /// contents differ. Those that were being filled begin anew.
+    /// contents differ. Those that were being filled begin anew. Views among `except` are left as they are.
     pub(super) fn rebuild(
         &mut self,
         changed: Option<Relation>,
         root: RelationId,
+        except: &BTreeSet<RelationId>,
         epoch: &mut OpenEpoch,
     ) -> Result<()> {
         let mut views = with_readers(root, &epoch.relations);
-        views.retain(|view| view.id != root || changed.is_some());
+        views.retain(|view| (view.id != root || changed.is_some()) && !except.contains(&view.id));
         let mut old_rows = Vec::with_capacity(views.len());
         for view in views.iter().rev() {
             let is_complete = arrange::filling(&epoch.txn.now(), view)?.is_none();
@@ -250,7 +252,11 @@ impl Pipeline {
     }
 
     /// `view` planned again so that it has the columns it had: a `*` in it means what it meant when it was created.
-    fn planned_with_columns_of(&self, view: &Relation, relations: &Arc<Relations>) -> Result<Relation> {
+    pub(super) fn planned_with_columns_of(
+        &self,
+        view: &Relation,
+        relations: &Arc<Relations>,
+    ) -> Result<Relation> {
         let again = self.planned(view, relations)?;
         if again.columns == view.columns {
             return Ok(again);
@@ -275,7 +281,7 @@ impl Pipeline {
 }
 
 /// `root` (if it is a view) and every view that reads it, directly or not: a view after the ones it reads.
-fn with_readers(root: RelationId, relations: &Relations) -> Vec<Arc<Relation>> {
+pub(super) fn with_readers(root: RelationId, relations: &Relations) -> Vec<Arc<Relation>> {
     fn visit(id: RelationId, relations: &Relations, done: &mut Vec<Arc<Relation>>) {
         for reader in relations.readers(id) {
             if !done.iter().any(|view| view.id == reader.id) {

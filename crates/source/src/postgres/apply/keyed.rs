@@ -1,0 +1,237 @@
+//! Tables with a key: a row is found by it, in our own state.
+
+use super::columns::{Place, gather};
+use super::diverged;
+use crate::postgres::{OldImage, RowChange, RowChanges};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use std::collections::HashMap;
+use viewfeed_change::row::{RowCodec, Rows};
+use viewfeed_change::{Batch, Relation, Result};
+use viewfeed_store::{Reader, arrange};
+
+/// As [`super::deltas`].
+pub(super) fn deltas(
+    reader: &Reader,
+    table: &Relation,
+    changes: &[(usize, &RowChanges)],
+) -> Result<Vec<(usize, Batch)>> {
+    let Some((_, first)) = changes.first() else {
+        return Ok(Vec::new());
+    };
+    let new = concat_batches(
+        &first.new.schema(),
+        changes.iter().map(|(_, changes)| &changes.new),
+    )?;
+    let old = concat_batches(
+        &first.old.schema(),
+        changes.iter().map(|(_, changes)| &changes.old),
+    )?;
+    let codec = RowCodec::for_paths(&table.schema(), &table.key_paths())?;
+    let (new_keys, old_keys) = (codec.encode(&new)?, codec.encode(&old)?);
+    let (steps, keys) = steps(changes, &new_keys, &old_keys);
+    let (stored, present) = look_up(reader, table, &keys)?;
+    let mut follow = Follow::new(table, changes, keys.len(), &present);
+    for step in &steps {
+        follow.step(step)?;
+    }
+    follow.end_transaction();
+    follow.batches(&stored, &new)
+}
+
+/// One operation, with rows as numbers among all that were sent and keys as numbers among all that are spoken of.
+struct Step {
+    transaction: usize,
+    operation: RowChange,
+    /// The key the row had before, unless it came.
+    from: Option<u32>,
+    /// The row it becomes and that row's key, unless it went.
+    to: Option<(u32, u32)>,
+}
+
+fn steps(changes: &[(usize, &RowChanges)], new_keys: &Rows, old_keys: &Rows) -> (Vec<Step>, Rows) {
+    let (mut numbers, mut keys) = (HashMap::new(), Rows::default());
+    let (mut next_old, mut next_new) = (0, 0);
+    let operations = changes.iter().map(|(_, changes)| changes.operations.len()).sum();
+    let mut steps = Vec::with_capacity(operations);
+    let mut number = |key| {
+        *numbers.entry(key).or_insert_with(|| {
+            keys.push(key);
+            keys.len() as u32 - 1
+        })
+    };
+    for (transaction, changes) in changes {
+        for operation in &changes.operations {
+            let to = match operation {
+                RowChange::Insert | RowChange::Update(_) => {
+                    next_new += 1;
+                    Some((next_new - 1, number(new_keys.row(next_new as usize - 1))))
+                }
+                RowChange::Delete(_) => None,
+            };
+            let from = match operation {
+                RowChange::Insert => None,
+                RowChange::Update(OldImage::None) | RowChange::Delete(OldImage::None) => {
+                    to.map(|(_, key)| key)
+                }
+                RowChange::Update(_) | RowChange::Delete(_) => {
+                    next_old += 1;
+                    Some(number(old_keys.row(next_old - 1)))
+                }
+            };
+            steps.push(Step {
+                transaction: *transaction,
+                operation: *operation,
+                from,
+                to,
+            });
+        }
+    }
+    (steps, keys)
+}
+
+/// The stored rows with one of `keys`, and for each key the number of its row.
+fn look_up(reader: &Reader, table: &Relation, keys: &Rows) -> Result<(RecordBatch, Vec<Option<u32>>)> {
+    let matches = arrange::unfinished(reader, table)?.lookup(reader, keys)?;
+    let mut present = vec![None; keys.len()];
+    for (row, key) in matches.probe.iter().enumerate() {
+        if matches.batch.weights()[row] > 0 {
+            present[*key as usize] = Some(row as u32);
+        }
+    }
+    Ok((matches.batch.into_parts().0, present))
+}
+
+/// The rows as they are after the steps so far.
+struct Follow<'a> {
+    table: &'a Relation,
+    /// The row of each key.
+    current: Vec<Option<Place>>,
+    /// Of rows that were sent without some columns: these, and the row that has them.
+    incomplete: HashMap<u32, (&'a [u16], Place)>,
+    unchanged: HashMap<u32, &'a [u16]>,
+    transaction: usize,
+    /// Keys the present transaction has touched, with their rows before it.
+    touched: Vec<(u32, Option<Place>)>,
+    /// The transaction that touched a key last, plus one.
+    touched_by: Vec<usize>,
+    /// Rows that go and come, and where each transaction's end.
+    changed: Vec<(Place, i64)>,
+    ends: Vec<(usize, usize)>,
+}
+
+impl<'a> Follow<'a> {
+    fn new(
+        table: &'a Relation,
+        changes: &[(usize, &'a RowChanges)],
+        keys: usize,
+        present: &[Option<u32>],
+    ) -> Self {
+        let mut unchanged = HashMap::new();
+        let mut first = 0;
+        for (_, changes) in changes {
+            let rows = changes.unchanged.iter();
+            unchanged.extend(rows.map(|(row, columns)| (first + row, columns.as_slice())));
+            first += changes.new.num_rows() as u32;
+        }
+        Self {
+            table,
+            current: present.iter().map(|row| row.map(Place::Old)).collect(),
+            incomplete: HashMap::new(),
+            unchanged,
+            transaction: 0,
+            touched: Vec::new(),
+            touched_by: vec![0; keys],
+            changed: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        if step.transaction != self.transaction {
+            self.end_transaction();
+            self.transaction = step.transaction;
+        }
+        let base = match (step.operation, step.from) {
+            (RowChange::Insert, _) => None,
+            (_, Some(key)) => {
+                self.touch(key);
+                let row = self.current[key as usize].take();
+                Some(row.ok_or_else(|| diverged(self.table, "a row that changed is not there"))?)
+            }
+            (_, None) => return Err(diverged(self.table, "a deleted row was sent without its key")),
+        };
+        let Some((row, key)) = step.to else {
+            return Ok(());
+        };
+        self.touch(key);
+        if self.current[key as usize].is_some() {
+            return Err(diverged(self.table, "a row that came is there already"));
+        }
+        if let Some(columns) = self.unchanged.get(&row) {
+            let base = base.ok_or_else(|| diverged(self.table, "a row came without all its values"))?;
+            self.incomplete.insert(row, (columns, base));
+        }
+        self.current[key as usize] = Some(Place::New(row));
+        Ok(())
+    }
+
+    /// Remembers the row of `key` before the present transaction.
+    fn touch(&mut self, key: u32) {
+        let by = &mut self.touched_by[key as usize];
+        if *by != self.transaction + 1 {
+            *by = self.transaction + 1;
+            self.touched.push((key, self.current[key as usize]));
+        }
+    }
+
+    /// Adds up what the present transaction did.
+    fn end_transaction(&mut self) {
+        let before = self.changed.len();
+        for (key, was) in self.touched.drain(..) {
+            let is = self.current[key as usize];
+            if was != is {
+                self.changed.extend(was.map(|row| (row, -1)));
+                self.changed.extend(is.map(|row| (row, 1)));
+            }
+        }
+        if self.changed.len() > before {
+            self.ends.push((self.transaction, self.changed.len()));
+        }
+    }
+
+    fn batches(&self, stored: &RecordBatch, new: &RecordBatch) -> Result<Vec<(usize, Batch)>> {
+        let rows = gather(self.table, stored, new, |column| {
+            let place = |(place, _): &(Place, i64)| self.value(*place, column);
+            self.changed.iter().map(place).collect()
+        })?;
+        let weights: Vec<i64> = self.changed.iter().map(|(_, weight)| *weight).collect();
+        let mut batches = Vec::with_capacity(self.ends.len());
+        let mut start = 0;
+        for (transaction, end) in &self.ends {
+            let mut batch = Batch::new(rows.slice(start, end - start), weights[start..*end].to_vec())?;
+            // A row that was changed to what it was is no change.
+            if weights[start..*end].contains(&-1) && weights[start..*end].contains(&1) {
+                batch = batch.consolidate()?;
+            }
+            if !batch.is_empty() {
+                batches.push((*transaction, batch));
+            }
+            start = *end;
+        }
+        Ok(batches)
+    }
+
+    /// Where the value of a row is that may have been sent without it.
+    fn value(&self, mut place: Place, column: usize) -> Place {
+        while let Place::New(row) = place {
+            match self.incomplete.get(&row) {
+                Some((columns, base)) if columns.iter().any(|other| usize::from(*other) == column) => {
+                    place = *base;
+                }
+                _ => break,
+            }
+        }
+        place
+    }
+}

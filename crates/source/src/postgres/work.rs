@@ -1,0 +1,109 @@
+//! What a Postgres source asks of the loop: each is applied whole, in an epoch's transaction, and answered when it is durable.
+
+use super::pgoutput::Oid;
+use super::stored::{SlotIdentity, StoredTable};
+use super::{Lsn, SourceTransaction, TableShape};
+use arrow::array::RecordBatch;
+use std::sync::Arc;
+use viewfeed_change::Result;
+
+/// Something to be applied.
+#[derive(Debug)]
+pub enum Work {
+    /// The slot was made, by us or by somebody else: what was read from another one is out of date.
+    Slot(SlotIdentity),
+    /// These tables are published, and look like this.
+    Tables(Vec<TableShape>),
+    /// A snapshot was taken; the tables are copied from it.
+    BeginCopy {
+        /// What to copy.
+        copies: Vec<Copy>,
+        /// The point of the snapshot.
+        at: Lsn,
+    },
+    /// Rows of a copy.
+    Copied {
+        /// The table.
+        table: Oid,
+        /// The attempt they belong to.
+        attempt: u64,
+        /// The rows, in the columns of the shape.
+        rows: RecordBatch,
+    },
+    /// All rows of a copy have come: what was kept meanwhile follows, a piece each time this is asked.
+    Settle {
+        /// The table.
+        table: Oid,
+        /// The attempt.
+        attempt: u64,
+    },
+    /// The next transactions, in the order of their commits.
+    Transactions(Vec<SourceTransaction>),
+    /// Nothing came up to here.
+    Position(Lsn),
+    /// A table is to be copied again, because somebody asks for it; all of them if none is named.
+    Again {
+        /// The name of the table here, without its schema.
+        table: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// A copy failed: the table is copied again.
+    GiveUp {
+        /// The table.
+        table: Oid,
+        /// The attempt.
+        attempt: u64,
+    },
+}
+
+/// A copy that begins.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// The attempt, as it was asked for.
+    pub attempt: u64,
+    /// The table in the snapshot.
+    pub shape: TableShape,
+}
+
+/// What a source learns when its work is durable.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// How far the source has been read.
+    pub position: Lsn,
+    /// The tables as they stand now.
+    pub tables: Arc<Vec<StoredTable>>,
+    /// Of [`Work::Settle`]: whether the table is complete.
+    pub is_settled: bool,
+}
+
+impl Work {
+    /// Whether it needs an epoch of its own, because it changes what exists or becomes readable.
+    pub fn is_exclusive(&self) -> bool {
+        match self {
+            Self::Copied { .. } | Self::Position(_) => false,
+            Self::Transactions(transactions) => transactions.iter().any(SourceTransaction::changes_tables),
+            Self::Slot(_)
+            | Self::Tables(_)
+            | Self::BeginCopy { .. }
+            | Self::Settle { .. }
+            | Self::Again { .. }
+            | Self::GiveUp { .. } => true,
+        }
+    }
+
+    /// Rows it brings, about.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Copied { rows, .. } => rows.num_rows(),
+            Self::Transactions(transactions) => transactions.iter().map(SourceTransaction::rows).sum(),
+            _ => 1,
+        }
+    }
+}
+
+/// The loop, as a source sees it.
+pub trait Loop: Send + Sync + 'static {
+    /// Applies `work` and answers when that is durable. After an error nothing of it was applied.
+    fn apply(&self, work: Work) -> impl Future<Output = Result<Applied>> + Send;
+}
