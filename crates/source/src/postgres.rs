@@ -14,9 +14,10 @@ mod lsn;
 pub mod pgoutput;
 mod settings;
 mod shape;
+mod sql_error;
 pub mod value;
 
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
 pub use lsn::Lsn;
 pub use settings::Settings;
-pub use shape::{ColumnShape, TableShape};
+pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
