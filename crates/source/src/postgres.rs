@@ -18,6 +18,7 @@ pub mod pgoutput;
 mod settings;
 mod shape;
 pub mod stored;
+mod sql_error;
 pub mod value;
 mod work;
 
@@ -25,5 +26,5 @@ pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent}
 pub use ingest::{Ingest, Ingested, IngestedTransaction};
 pub use lsn::Lsn;
 pub use settings::Settings;
-pub use shape::{ColumnShape, TableShape};
 pub use work::{Applied, Copy, Loop, Work};
+pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
