@@ -17,14 +17,14 @@ mod lsn;
 pub mod pgoutput;
 mod settings;
 mod shape;
-pub mod stored;
 mod sql_error;
+pub mod stored;
 pub mod value;
 mod work;
 
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
 pub use ingest::{Ingest, Ingested, IngestedTransaction};
 pub use lsn::Lsn;
-pub use settings::Settings;
-pub use work::{Applied, Copy, Loop, Work};
+pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
+pub use work::{Applied, Copy, Loop, Work};
