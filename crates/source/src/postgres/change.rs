@@ -86,12 +86,19 @@ pub enum OldImage {
 impl RowChanges {
     /// The same in pieces of at most `operations_max` operations. Rows are shared, not copied.
     pub fn pieces(&self, operations_max: usize) -> Vec<Self> {
-        let (mut new_row, mut old_row) = (0, 0);
-        let piece = |operations: &[RowChange]| {
+        let (whole, step) = (self.operations.len(), operations_max.max(1));
+        let ends = (0..whole).step_by(step).map(|start| (start + step).min(whole));
+        self.cut(ends)
+    }
+
+    /// The pieces that end before the operations with these numbers. Rows are shared, not copied.
+    pub fn cut(&self, ends: impl Iterator<Item = usize>) -> Vec<Self> {
+        let (mut start, mut new_row, mut old_row) = (0, 0, 0);
+        let piece = |end: usize| {
+            let operations = &self.operations[start..end];
             let new = operations.iter().filter(|operation| operation.has_new()).count();
             let old = operations.iter().filter(|operation| operation.has_old()).count();
-            let rows = new_row as u32..(new_row + new) as u32;
-            let unchanged = self.unchanged.range(rows);
+            let unchanged = self.unchanged.range(new_row as u32..(new_row + new) as u32);
             let unchanged = unchanged.map(|(row, columns)| (row - new_row as u32, columns.clone()));
             let piece = Self {
                 operations: operations.to_vec(),
@@ -99,10 +106,10 @@ impl RowChanges {
                 old: self.old.slice(old_row, old),
                 unchanged: unchanged.collect(),
             };
-            (new_row, old_row) = (new_row + new, old_row + old);
+            (start, new_row, old_row) = (end, new_row + new, old_row + old);
             piece
         };
-        self.operations.chunks(operations_max.max(1)).map(piece).collect()
+        ends.map(piece).collect()
     }
 }
 

@@ -72,6 +72,7 @@ impl Ingest<'_> {
             Work::Position(position) => self.reach(position).map(|()| Ingested::default()),
             Work::Again { table, why } => self.again(table.as_deref(), &why),
             Work::GiveUp { table, attempt } => self.give_up(table, attempt),
+            Work::Break { table, attempt, why } => self.break_copy(table, attempt, &why),
         }
     }
 

@@ -55,6 +55,15 @@ pub enum Work {
         /// The attempt.
         attempt: u64,
     },
+    /// A copy cannot be made.
+    Break {
+        /// The table.
+        table: Oid,
+        /// The attempt.
+        attempt: u64,
+        /// Why, and what to do.
+        why: String,
+    },
 }
 
 /// A copy that begins.
@@ -88,7 +97,8 @@ impl Work {
             | Self::BeginCopy { .. }
             | Self::Settle { .. }
             | Self::Again { .. }
-            | Self::GiveUp { .. } => true,
+            | Self::GiveUp { .. }
+            | Self::Break { .. } => true,
         }
     }
 

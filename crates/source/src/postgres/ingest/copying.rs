@@ -127,6 +127,15 @@ impl Ingest<'_> {
         Ok(Ingested::default())
     }
 
+    /// A copy cannot be made.
+    pub(super) fn break_copy(&mut self, oid: Oid, attempt: u64, why: &str) -> Result<Ingested> {
+        let mut ingested = Ingested::default();
+        if let Some(mut table) = self.table(oid)?.filter(|table| table.attempt == attempt) {
+            self.break_table(&mut table, why, &mut ingested)?;
+        }
+        Ok(ingested)
+    }
+
     /// Applies the next of what was kept to a copy that has all its rows. If nothing is left, and the source has been read up
     /// to the point of the copy, the copy is the table.
     pub(super) fn settle(&mut self, oid: Oid, attempt: u64) -> Result<Ingested> {

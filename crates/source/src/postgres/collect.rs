@@ -1,0 +1,319 @@
+//! Messages of committed transactions become columns: rows of one table are gathered over many transactions, so that small
+//! ones cost little, and handed out cut into their transactions.
+//!
+//! Owns which shape a table has at each point of the stream. What a shape means, and reading it from the server, is left to
+//! `shape`.
+
+use super::assembly::Committed;
+use super::pgoutput::{Message, Oid, OldRow, Relation, Tuple};
+use super::value::RowBuilder;
+use super::{
+    OldImage, RowChange, RowChanges, SourceTransaction, TableEvent, TableShape, Tables, read_shapes,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio_postgres::Client;
+use viewfeed_change::{ErrorKind, Result, Timestamp};
+
+/// Messages that are read before others get their turn.
+const MESSAGES_AT_ONCE: usize = 4096;
+/// Microseconds from 1970 to 2000, where Postgres' time begins.
+const POSTGRES_BEGAN_US: i64 = 946_684_800_000_000;
+
+/// Gathers transactions.
+pub(super) struct Collector {
+    publication: String,
+    text_columns: Vec<String>,
+    tables: HashMap<Oid, Known>,
+    done: Vec<SourceTransaction>,
+    gathered: BTreeMap<Oid, Gathered>,
+    rows: usize,
+    /// A table was described that nobody has declared.
+    has_unknown: bool,
+}
+
+/// What is known of a table in the stream.
+struct Known {
+    shape: Arc<TableShape>,
+    /// Whether its rows can be read: not if a value had no place, or if it was changed again since it was described.
+    is_readable: bool,
+}
+
+/// Rows of one table, over transactions.
+struct Gathered {
+    operations: Vec<RowChange>,
+    new: RowBuilder,
+    old: RowBuilder,
+    unchanged: BTreeMap<u32, Vec<u16>>,
+    /// Where the parts of transactions end: the transaction, its event, operations.
+    parts: Vec<(usize, usize, usize)>,
+}
+
+impl Collector {
+    /// For a stream of this publication, whose tables look like `shapes` now.
+    pub(super) fn new(publication: &str, text_columns: &[String], shapes: Vec<TableShape>) -> Self {
+        let known = |shape: TableShape| {
+            let known = Known {
+                shape: Arc::new(shape),
+                is_readable: true,
+            };
+            (known.shape.oid, known)
+        };
+        Self {
+            publication: publication.to_owned(),
+            text_columns: text_columns.to_vec(),
+            tables: shapes.into_iter().map(known).collect(),
+            done: Vec::new(),
+            gathered: BTreeMap::new(),
+            rows: 0,
+            has_unknown: false,
+        }
+    }
+
+    /// Rows gathered so far.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Transactions gathered so far.
+    pub(super) fn transactions(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Whether a table was seen that nobody has declared, since this was asked last.
+    pub(super) fn take_unknown(&mut self) -> bool {
+        std::mem::take(&mut self.has_unknown)
+    }
+
+    /// Adds a transaction. `client` is asked when a table is described that looks different from before.
+    pub(super) async fn add(&mut self, mut committed: Committed, client: &Client) -> Result<()> {
+        self.done.push(SourceTransaction {
+            xid: committed.xid,
+            commit: committed.commit,
+            end: committed.end,
+            time: Timestamp(committed.time.0.saturating_add(POSTGRES_BEGAN_US)),
+            events: Vec::new(),
+        });
+        let mut messages = 0;
+        loop {
+            let described = match committed.messages.next()? {
+                None => break,
+                Some(Message::Relation(relation)) => Some((relation.oid, self.fits(&relation))),
+                Some(message) => {
+                    self.message(&message)?;
+                    None
+                }
+            };
+            if let Some((oid, fits)) = described
+                && !fits
+            {
+                self.describe(oid, client).await?;
+            }
+            messages += 1;
+            if messages % MESSAGES_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.end_parts();
+        Ok(())
+    }
+
+    /// Everything gathered since the last time.
+    pub(super) fn take(&mut self) -> Vec<SourceTransaction> {
+        self.flush();
+        self.rows = 0;
+        std::mem::take(&mut self.done)
+    }
+
+    /// Whether a described table is as we know it.
+    fn fits(&self, relation: &Relation<'_>) -> bool {
+        let known = self.tables.get(&relation.oid);
+        known.is_some_and(|known| known.is_readable && known.shape.matches(relation))
+    }
+
+    /// Asks the server what a table looks like. It may have changed again since: then it is described again before its next
+    /// row, and what lies between is in the copy that will be made.
+    async fn describe(&mut self, oid: Oid, client: &Client) -> Result<()> {
+        let found = read_shapes(client, Tables::Publication(&self.publication), &self.text_columns).await?;
+        let Some(shape) = found.tables.into_iter().find(|shape| shape.oid == oid) else {
+            self.set_unreadable(oid, "it is not published any more, or was dropped at the server");
+            return Ok(());
+        };
+        self.has_unknown |= !self.tables.contains_key(&oid);
+        self.flush();
+        let known = Known {
+            shape: Arc::new(shape.clone()),
+            is_readable: true,
+        };
+        self.tables.insert(oid, known);
+        self.event(TableEvent::Shape(shape));
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message<'_>) -> Result<()> {
+        match message {
+            Message::Insert { relation, new, .. } => self.row(*relation, RowChange::Insert, None, Some(new)),
+            Message::Update {
+                relation, old, new, ..
+            } => {
+                let change = RowChange::Update(image(old.as_ref()));
+                self.row(*relation, change, old.as_ref(), Some(new))
+            }
+            Message::Delete { relation, old, .. } => {
+                self.row(*relation, RowChange::Delete(image(Some(old))), Some(old), None)
+            }
+            Message::Truncate { relations, .. } => {
+                self.flush();
+                self.event(TableEvent::Truncate {
+                    tables: relations.clone(),
+                });
+                Ok(())
+            }
+            // The others say nothing about rows; those that are blocks or boundaries do not come here.
+            _ => Ok(()),
+        }
+    }
+
+    fn row(
+        &mut self,
+        oid: Oid,
+        change: RowChange,
+        old: Option<&OldRow<'_>>,
+        new: Option<&Tuple<'_>>,
+    ) -> Result<()> {
+        let Some(known) = self.tables.get(&oid).filter(|known| known.is_readable) else {
+            return Ok(());
+        };
+        let width = known.shape.columns.len();
+        let is_other = |tuple: &Tuple<'_>| tuple.len() != width;
+        if new.is_some_and(is_other) || old.is_some_and(|old| is_other(tuple_of(old))) {
+            // Changed again since it was described: see `describe`.
+            self.set_aside(oid);
+            return Ok(());
+        }
+        let shape = known.shape.clone();
+        let gathered = self.gathered.entry(oid).or_insert_with(|| Gathered::new(&shape));
+        self.rows += 1;
+        match gathered.push(change, old, new) {
+            Err(error) if error.kind() == ErrorKind::Precondition => {
+                self.set_unreadable(oid, &error.to_string());
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn set_aside(&mut self, oid: Oid) {
+        self.gathered.remove(&oid);
+        if let Some(known) = self.tables.get_mut(&oid) {
+            known.is_readable = false;
+        }
+    }
+
+    fn set_unreadable(&mut self, oid: Oid, why: &str) {
+        if !self.tables.contains_key(&oid) {
+            return;
+        }
+        self.set_aside(oid);
+        self.event(TableEvent::Unreadable {
+            table: oid,
+            why: why.to_owned(),
+        });
+    }
+
+    fn event(&mut self, event: TableEvent) {
+        let transaction = self.done.last_mut().expect("messages belong to a transaction");
+        transaction.events.push(event);
+    }
+
+    /// The present transaction's parts end here.
+    fn end_parts(&mut self) {
+        let Some(number) = self.done.len().checked_sub(1) else {
+            return;
+        };
+        for gathered in self.gathered.values_mut() {
+            let from = gathered.parts.last().map_or(0, |(_, _, end)| *end);
+            if gathered.operations.len() > from {
+                let events = self.done[number].events.len();
+                gathered.parts.push((number, events, gathered.operations.len()));
+            }
+        }
+    }
+
+    /// Hands gathered rows to their transactions: what follows must come behind them.
+    fn flush(&mut self) {
+        self.end_parts();
+        for (table, gathered) in std::mem::take(&mut self.gathered) {
+            for (number, at, changes) in gathered.cut() {
+                let events = &mut self.done[number].events;
+                // Rows of other tables may have been put in before.
+                let at = at.min(events.len());
+                events.insert(at, TableEvent::Rows { table, changes });
+            }
+        }
+    }
+}
+
+impl Gathered {
+    fn new(shape: &TableShape) -> Self {
+        Self {
+            operations: Vec::new(),
+            new: RowBuilder::new(shape),
+            old: RowBuilder::new(shape),
+            unchanged: BTreeMap::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    fn push(
+        &mut self,
+        change: RowChange,
+        old: Option<&OldRow<'_>>,
+        new: Option<&Tuple<'_>>,
+    ) -> Result<()> {
+        match old {
+            Some(OldRow::Key(tuple)) => self.old.append_key(tuple)?,
+            Some(OldRow::Full(tuple)) => {
+                self.old.append(tuple)?;
+            }
+            None => {}
+        }
+        if let Some(tuple) = new {
+            let row = self.new.len() as u32;
+            let unchanged = self.new.append(tuple)?;
+            if !unchanged.is_empty() {
+                self.unchanged.insert(row, unchanged);
+            }
+        }
+        self.operations.push(change);
+        Ok(())
+    }
+
+    /// By transaction and event: its part.
+    fn cut(mut self) -> Vec<(usize, usize, RowChanges)> {
+        let whole = RowChanges {
+            operations: self.operations,
+            new: self.new.finish(),
+            old: self.old.finish(),
+            unchanged: self.unchanged,
+        };
+        let ends = self.parts.iter().map(|(_, _, end)| *end);
+        let pieces = whole.cut(ends);
+        let places = self.parts.iter().map(|(number, at, _)| (*number, *at));
+        places.zip(pieces).map(|((number, at), piece)| (number, at, piece)).collect()
+    }
+}
+
+fn tuple_of<'a, 'b>(old: &'b OldRow<'a>) -> &'b Tuple<'a> {
+    match old {
+        OldRow::Key(tuple) | OldRow::Full(tuple) => tuple,
+    }
+}
+
+fn image(old: Option<&OldRow<'_>>) -> OldImage {
+    match old {
+        None => OldImage::None,
+        Some(OldRow::Key(_)) => OldImage::Key,
+        Some(OldRow::Full(_)) => OldImage::Full,
+    }
+}

@@ -1,0 +1,250 @@
+//! A Postgres source at work: one task that connects, makes what is missing, copies, follows the stream, and begins again
+//! after whatever interrupts it.
+//!
+//! ```text
+//! opening   who the server is, publication, slot, tables        what differs from what is stored is told to the loop
+//! streaming messages → transactions → the loop → acknowledged   one batch is gathered while another is applied
+//! copying   a snapshot of its own for the tables that need one  beside the stream
+//! ```
+//! Owns the order of these; everything it learns is applied by the loop ([`Loop`]), which alone knows what is durable.
+
+mod copying;
+mod opening;
+mod streaming;
+
+use super::guardian::{SlotLag, Verdict};
+use super::stored::{self, StoredTable};
+use super::{Applied, CopyProgress, Loop, Lsn, Settings, Work};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use viewfeed_change::{Clock, Error, ErrorKind, Result};
+use viewfeed_store::Store;
+
+/// The first pause after a failure; each one more doubles it …
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// … up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Commands that may wait for a source.
+const COMMANDS_MAX: usize = 16;
+/// What a source is called in the server's lists of connections.
+const APPLICATION: &str = "viewfeed";
+
+/// A source, to be run.
+pub struct Source<L> {
+    /// Its name.
+    pub name: String,
+    /// What it is told to do.
+    pub settings: Settings,
+    /// Who applies what it brings.
+    pub target: L,
+    /// What was stored before it began: read when it connects.
+    pub store: Store,
+    /// Where large transactions are kept until they are whole.
+    pub spool: PathBuf,
+    /// For the times it shows.
+    pub clock: Arc<dyn Clock>,
+    /// A number from 0 to 1, another one each time: so that many sources do not connect at once again.
+    pub chance: fn() -> f64,
+}
+
+/// A source that runs. It ends when this is dropped.
+pub struct RunningSource {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<SourceStatus>,
+}
+
+/// What is asked of a running source.
+enum Command {
+    Again {
+        table: Option<String>,
+        reply: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// What a source is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceState {
+    /// It connects.
+    #[default]
+    Connecting,
+    /// It follows the stream.
+    Streaming,
+    /// It waits before it tries again.
+    Waiting,
+    /// It has ended.
+    Stopped,
+}
+
+/// How a source is.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStatus {
+    /// What it is doing.
+    pub state: SourceState,
+    /// What went wrong last, until it goes right again.
+    pub problem: Option<Error>,
+    /// How far it is, durably.
+    pub position: Lsn,
+    /// Its tables.
+    pub tables: Arc<Vec<StoredTable>>,
+    /// How far the copy is that is being made.
+    pub copy: Option<Arc<CopyProgress>>,
+    /// How far the slot is behind.
+    pub lag: Option<SlotLag>,
+    /// What that means.
+    pub verdict: Option<Verdict>,
+    /// Bytes of transactions that still run at the server: in memory and on disk.
+    pub open_bytes: u64,
+    /// How often it has connected.
+    pub connections: u64,
+}
+
+impl<L: Loop> Source<L> {
+    /// Starts it, as a task of the runtime we are in.
+    pub fn start(self) -> RunningSource {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let (status, shown) = watch::channel(SourceStatus::default());
+        let run = Run {
+            source: Arc::new(self),
+            status,
+            commands: received,
+        };
+        tokio::spawn(run.run());
+        RunningSource {
+            commands,
+            status: shown,
+        }
+    }
+}
+
+impl RunningSource {
+    /// How it is.
+    pub fn status(&self) -> SourceStatus {
+        self.status.borrow().clone()
+    }
+
+    /// To be told when that changes.
+    pub fn watch(&self) -> watch::Receiver<SourceStatus> {
+        self.status.clone()
+    }
+
+    /// Copies a table again, or all of them.
+    pub async fn again(&self, table: Option<String>) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Again { table, reply }).await;
+        sent.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Ends it and waits until its connections are closed.
+    pub async fn stop(self) {
+        let Self { commands, mut status } = self;
+        drop(commands);
+        // The sender goes with the task.
+        while status.changed().await.is_ok() {}
+    }
+}
+
+/// The task.
+struct Run<L> {
+    source: Arc<Source<L>>,
+    status: watch::Sender<SourceStatus>,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// Nobody wants the source to run any more.
+struct Ended;
+
+impl<L: Loop> Run<L> {
+    async fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let began = self.status.borrow().connections;
+            let error = match self.session().await {
+                Ok(Ended) => break,
+                Err(error) => error,
+            };
+            tracing::warn!(source = %self.source.name, %error, "a source was interrupted; it tries again");
+            if self.status.borrow().connections > began {
+                pause = PAUSE_MIN;
+            }
+            self.status.send_modify(|status| {
+                status.state = SourceState::Waiting;
+                status.problem = Some(error);
+                status.copy = None;
+            });
+            let wait = pause.mul_f64((self.source.chance)().clamp(0.05, 1.0));
+            pause = (pause * 2).min(PAUSE_MAX);
+            if self.wait(wait).await.is_err() {
+                break;
+            }
+        }
+        self.status.send_modify(|status| status.state = SourceState::Stopped);
+    }
+
+    /// From connecting to whatever interrupts it.
+    async fn session(&mut self) -> Result<Ended> {
+        self.status
+            .send_modify(|status| status.state = SourceState::Connecting);
+        let opening = opening::open(self.source.as_ref());
+        tokio::pin!(opening);
+        let opened = loop {
+            tokio::select! {
+                opened = &mut opening => break opened?,
+                command = self.commands.recv() => match command {
+                    None => return Ok(Ended),
+                    Some(command) => self.source.obey(command).await,
+                },
+            }
+        };
+        self.status.send_modify(|status| {
+            status.state = SourceState::Streaming;
+            status.problem = None;
+            status.connections += 1;
+        });
+        streaming::stream(&self.source, opened, &self.status, &mut self.commands).await
+    }
+
+    /// Waits before the next attempt; commands are obeyed meanwhile.
+    async fn wait(&mut self, wait: Duration) -> std::result::Result<(), Ended> {
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                command = self.commands.recv() => match command {
+                    None => return Err(Ended),
+                    Some(command) => self.source.obey(command).await,
+                },
+            }
+        }
+    }
+}
+
+impl<L: Loop> Source<L> {
+    async fn obey(&self, command: Command) {
+        let Command::Again { table, reply } = command;
+        let why = "somebody asked for it".to_owned();
+        let applied = self.target.apply(Work::Again { table, why }).await;
+        // The asker may be gone.
+        let _ = reply.send(applied.map(drop));
+    }
+
+    fn stored_progress(&self) -> Result<stored::Progress> {
+        stored::progress(&self.store.reader(), &self.name)
+    }
+}
+
+/// Shows what was applied.
+fn show(status: &watch::Sender<SourceStatus>, applied: &Applied) {
+    status.send_modify(|status| {
+        status.position = applied.position;
+        status.tables = applied.tables.clone();
+    });
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Unavailable, "SOURCE_STOPPED", "the source was stopped")
+        .hint("it may have been dropped; SHOW SOURCES lists those that run")
+}

@@ -1,0 +1,282 @@
+//! The stream: received, put together, gathered into batches; applied one batch at a time while the next is gathered; acknowledged
+//! when it is durable.
+
+use super::copying::{self, Round};
+use super::opening::Opened;
+use super::{Command, Ended, Source, SourceStatus, show};
+use crate::postgres::assembly::{Assembled, Assembler};
+use crate::postgres::collect::Collector;
+use crate::postgres::connection::{Connector, SqlSession};
+use crate::postgres::guardian::{self, Guardian};
+use crate::postgres::replication::{Received, ReplicationStream};
+use crate::postgres::{Applied, Loop, Lsn, Work};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use viewfeed_change::{Error, ErrorKind, Result};
+
+/// Rows gathered into one batch; a larger transaction is one by itself.
+const BATCH_ROWS_MAX: usize = 50_000;
+/// Transactions gathered into one batch.
+const BATCH_TRANSACTIONS_MAX: usize = 10_000;
+/// Memory of transactions that still run at the server; the rest of them is on disk.
+const OPEN_BYTES_MAX: usize = 64 << 20;
+/// How often the slot is looked at, and a server where nobody writes is given something to say.
+const WATCH: Duration = Duration::from_secs(10);
+/// How often a position is stored behind which nothing came.
+const IDLE_POSITION: Duration = Duration::from_millis(500);
+
+/// Follows the stream until something interrupts it, or nobody wants it any more.
+pub(super) async fn stream<L: Loop>(
+    source: &Arc<Source<L>>,
+    opened: Opened,
+    status: &watch::Sender<SourceStatus>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Result<Ended> {
+    std::fs::create_dir_all(&source.spool)?;
+    let settings = &source.settings;
+    let from = opened.applied.position;
+    let (position, _) = watch::channel(from);
+    show(status, &opened.applied);
+    let mut streaming = Streaming {
+        stream: opened.replication.start(&opened.start).await?,
+        assembler: Assembler::new(&source.spool, OPEN_BYTES_MAX),
+        collector: Collector::new(&settings.publication, &settings.text_columns, opened.shapes),
+        guardian: Guardian::new(settings),
+        source: source.clone(),
+        sql: opened.sql,
+        connector: opened.connector,
+        status,
+        applying: None,
+        round: None,
+        is_stale: false,
+        seen: from,
+        stored: from,
+        position,
+    };
+    streaming.begin_round(&opened.applied);
+    let ended = streaming.run(commands).await;
+    if let Some(round) = streaming.round.take() {
+        round.abort();
+    }
+    streaming.stream.close().await;
+    ended
+}
+
+struct Streaming<'a, L> {
+    source: Arc<Source<L>>,
+    connector: Connector,
+    sql: SqlSession,
+    stream: ReplicationStream,
+    assembler: Assembler,
+    collector: Collector,
+    guardian: Guardian,
+    status: &'a watch::Sender<SourceStatus>,
+    /// What the loop is doing for us.
+    applying: Option<BoxFuture<'static, Result<Applied>>>,
+    /// The copies that are being made.
+    round: Option<JoinHandle<Result<()>>>,
+    /// Tables came that nobody has declared.
+    is_stale: bool,
+    /// There is nothing before this that we do not have.
+    seen: Lsn,
+    /// What of it is durable.
+    stored: Lsn,
+    /// The same, for copies.
+    position: watch::Sender<Lsn>,
+}
+
+/// What happened.
+enum Happened {
+    Received(Result<Received>),
+    Applied(Result<Applied>),
+    Copied(Result<()>),
+    Watch,
+    Idle,
+    Command(Option<Command>),
+}
+
+impl<L: Loop> Streaming<'_, L> {
+    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<Ended> {
+        let mut watch = tokio::time::interval_at(Instant::now(), WATCH);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle = tokio::time::interval(IDLE_POSITION);
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let happened = tokio::select! {
+                biased;
+                applied = done(&mut self.applying) => Happened::Applied(applied),
+                command = commands.recv() => Happened::Command(command),
+                copied = ended(&mut self.round) => Happened::Copied(copied),
+                _ = watch.tick() => Happened::Watch,
+                _ = idle.tick() => Happened::Idle,
+                received = self.stream.next(), if self.has_room() => Happened::Received(received),
+            };
+            match happened {
+                Happened::Received(received) => self.received(received?).await?,
+                Happened::Applied(applied) => self.applied(applied?)?,
+                Happened::Copied(copied) => self.copied(copied).await?,
+                Happened::Watch => self.watch().await?,
+                Happened::Idle => self.store_idle_position(),
+                Happened::Command(None) => return Ok(Ended),
+                Happened::Command(Some(command)) => self.obey(command).await,
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.collector.rows() < BATCH_ROWS_MAX && self.collector.transactions() < BATCH_TRANSACTIONS_MAX
+    }
+
+    /// Takes what is there without waiting, then hands over what became whole.
+    async fn received(&mut self, first: Received) -> Result<()> {
+        let mut next = Some(first);
+        while let Some(received) = next {
+            match received {
+                Received::Wal { start, data, .. } => {
+                    if let Some(Assembled::Transaction(committed)) = self.assembler.push(&data, start)? {
+                        self.seen = self.seen.max(committed.end);
+                        self.collector.add(committed, self.sql.client()).await?;
+                        self.is_stale |= self.collector.take_unknown();
+                    }
+                }
+                Received::Keepalive { end } => {
+                    if !self.assembler.is_within_commit() {
+                        self.seen = self.seen.max(end);
+                    }
+                }
+            }
+            next = match self.has_room() {
+                true => self.stream.next_now()?,
+                false => None,
+            };
+        }
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Gives the loop the next batch, unless it still has one.
+    fn hand_over(&mut self) {
+        if self.applying.is_none() && self.collector.transactions() > 0 {
+            let transactions = self.collector.take();
+            self.apply(Work::Transactions(transactions));
+        }
+    }
+
+    fn apply(&mut self, work: Work) {
+        let source = self.source.clone();
+        self.applying = Some(async move { source.target.apply(work).await }.boxed());
+    }
+
+    fn applied(&mut self, applied: Applied) -> Result<()> {
+        self.applying = None;
+        self.stored = self.stored.max(applied.position);
+        self.stream.report(self.stored);
+        self.position.send_replace(self.stored);
+        show(self.status, &applied);
+        self.begin_round(&applied);
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Behind `seen` nothing came: the position moves, so that the server may forget its log.
+    fn store_idle_position(&mut self) {
+        let is_idle = self.applying.is_none() && self.collector.transactions() == 0;
+        if is_idle && self.seen > self.stored {
+            self.apply(Work::Position(self.seen));
+        }
+    }
+
+    /// Begins to copy the tables that need it, unless that is being done.
+    fn begin_round(&mut self, applied: &Applied) {
+        let wanted = copying::wanted(&applied.tables);
+        if self.round.is_some() || wanted.is_empty() {
+            return;
+        }
+        let round = Round {
+            source: self.source.clone(),
+            connector: self.connector.clone(),
+            status: self.status.clone(),
+            position: self.position.subscribe(),
+            wanted,
+        };
+        self.round = Some(tokio::spawn(round.run()));
+    }
+
+    async fn copied(&mut self, copied: Result<()>) -> Result<()> {
+        self.round = None;
+        copied?;
+        // Tables may have come to need a copy meanwhile.
+        let tables = self.status.borrow().tables.clone();
+        let applied = Applied {
+            position: self.stored,
+            tables,
+            is_settled: false,
+        };
+        self.begin_round(&applied);
+        Ok(())
+    }
+
+    /// Looks at the slot; says something where nobody writes, so that it does not hold the server's log.
+    async fn watch(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_stale) {
+            return Err(stale());
+        }
+        let observation = guardian::observe_slot(self.sql.client(), &self.source.settings).await?;
+        let (lag, verdict) = self.guardian.observe(&observation, self.source.clock.now());
+        if let guardian::Verdict::OverLimit { kept_bytes, .. } = verdict {
+            tracing::error!(source = %self.source.name, kept_bytes, "the server keeps more log for us than the limit");
+        }
+        let load = self.assembler.load();
+        self.status.send_modify(|status| {
+            status.lag = lag;
+            status.verdict = Some(verdict);
+            status.open_bytes = load.memory_bytes as u64 + load.disk_bytes;
+        });
+        if self.seen <= self.stored && observation.position > self.stored {
+            // A standby refuses; there the keepalives must do.
+            if let Err(error) = guardian::heartbeat(self.sql.client(), &self.source.name).await {
+                tracing::debug!(source = %self.source.name, %error, "no heartbeat");
+            }
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) {
+        self.source.obey(command).await;
+        // What it changed is learnt with the next work; there is some at once.
+        if self.applying.is_none() {
+            self.apply(Work::Position(self.seen));
+        }
+    }
+}
+
+/// The result of what is being applied; waits for ever if there is nothing.
+async fn done(applying: &mut Option<BoxFuture<'static, Result<Applied>>>) -> Result<Applied> {
+    match applying {
+        Some(applying) => applying.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The result of the copies; waits for ever if none are made.
+async fn ended(round: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
+    match round {
+        Some(round) => round
+            .await
+            .unwrap_or_else(|error| Err(Error::internal("copying stopped unexpectedly").because(error))),
+        None => std::future::pending().await,
+    }
+}
+
+fn stale() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "TABLES_CHANGED",
+        "a table came into the publication: the source connects again to take it up",
+    )
+}
