@@ -10,11 +10,18 @@
 //! ```
 
 pub mod apply;
+mod assembly;
 mod change;
+mod collect;
+mod connection;
+mod copy;
+mod failure;
 mod ingest;
 mod kept;
 mod lsn;
 pub mod pgoutput;
+mod replication;
+mod run;
 mod settings;
 mod shape;
 mod sql_error;
@@ -22,9 +29,16 @@ pub mod stored;
 pub mod value;
 mod work;
 
+pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
+pub use connection::{Connector, SqlSession};
+pub use copy::{CopyEvent, CopyOptions, CopyProgress, SnapshotCopy, TableProgress};
 pub use ingest::{Ingest, Ingested, IngestedTransaction};
 pub use lsn::Lsn;
+pub use replication::{
+    CreatedSlot, NewSlot, Received, Replication, ReplicationStream, StartOptions, SystemIdentity,
+};
+pub use run::{RunningSource, Source, SourceState, SourceStatus};
 pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
 pub use work::{Applied, Copy, Loop, Work};

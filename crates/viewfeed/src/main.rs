@@ -11,6 +11,7 @@ mod output;
 mod pipeline;
 mod program;
 mod session;
+mod sources;
 mod status;
 
 use clap::Parser;

@@ -6,6 +6,7 @@ use crate::gateway;
 use crate::modules::ModuleWatcher;
 use crate::pipeline::{self, Failures, Job, Pipeline};
 use crate::session::Sessions;
+use crate::sources::Sources;
 use crate::status::StatusSource;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,9 +74,16 @@ pub(crate) async fn serve(
     watcher.sync().await?;
     let watching = tokio::spawn(watcher.run());
     let ticking = tokio::spawn(tick(opened.follows_clock.subscribe(), opened.jobs.clone()));
+    let sources = Sources::new(
+        opened.store.clone(),
+        opened.jobs.clone(),
+        opened.clock.clone(),
+        &config.data,
+    );
+    sources.start(Vec::new()).await?;
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let status = status_source(&config, &opened, started);
-    let answering = tokio::spawn(gateway::run(received, sessions(&opened)?, status));
+    let answering = tokio::spawn(gateway::run(received, sessions(&opened, &sources)?, status));
 
     ready(server.address());
     let draining = opened.feed.clone();
@@ -88,6 +96,8 @@ pub(crate) async fn serve(
         .await;
     watching.abort();
     ticking.abort();
+    sources.stop().await;
+    drop(sources);
     drop(opened.jobs);
     // The gateway ends with the server's senders, the loop with the gateway's and the watcher's.
     let asking = answering.abort_handle();
@@ -142,7 +152,7 @@ async fn tick(mut follows_clock: watch::Receiver<bool>, jobs: mpsc::Sender<Job>)
 }
 
 /// Reads beside the loop have a limit of memory of their own; the loop's have none, because it must go on.
-fn sessions(opened: &Opened) -> Result<Sessions> {
+fn sessions(opened: &Opened, sources: &Sources) -> Result<Sessions> {
     Ok(Sessions {
         store: opened.store.clone(),
         embedded: Embedded::new(opened.planner.clone()),
@@ -152,6 +162,7 @@ fn sessions(opened: &Opened) -> Result<Sessions> {
         clock: opened.clock.clone(),
         modules: opened.modules.subscribe(),
         failures: opened.failures.clone(),
+        sources: sources.clone(),
     })
 }
 

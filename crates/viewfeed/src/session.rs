@@ -12,6 +12,7 @@ mod source;
 mod system;
 
 use crate::pipeline::{Committed, Failures, Job, StatementAnswer};
+use crate::sources::Sources;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
@@ -24,7 +25,7 @@ use viewfeed_catalog::Modules;
 use viewfeed_change::{Clock, Column, Epoch, Error, ErrorKind, RelationName, Result};
 use viewfeed_engine::ViewReport;
 use viewfeed_feed::Feed;
-use viewfeed_query::{Parsed, Planner, Purpose, Statement, parse};
+use viewfeed_query::{Parsed, Planner, Purpose, Show, Statement, parse};
 use viewfeed_server::{Executed, Selected, SessionRequest};
 use viewfeed_source::embedded::Embedded;
 use viewfeed_store::Store;
@@ -45,6 +46,7 @@ pub(crate) struct Sessions {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) modules: watch::Receiver<Arc<Modules>>,
     pub(crate) failures: Failures,
+    pub(crate) sources: Sources,
 }
 
 /// One client's session.
@@ -175,7 +177,13 @@ impl Session {
                 _ => self.transaction(vec![parsed], schema).await,
             },
             Statement::ExplainView { name, verbose } => self.explain_view(name, *verbose, schema).await,
-            Statement::Source(_) => Err(source::not_wired()),
+            Statement::Source(statement) => self.source(statement.clone()).await,
+            Statement::Show(Show::CreateSource(name)) => self.show_create_source(name).await,
+            Statement::Show(Show::Sources) => {
+                let rows = source::sources(&self.shared.sources.shown().await?)?;
+                self.rows("SHOW", rows.schema(), vec![rows], self.shared.feed.epoch())
+                    .await
+            }
             Statement::Show(show) => {
                 let modules = self.shared.modules.borrow().clone();
                 let (reader, relations) = (self.shared.store.reader(), self.shared.feed.relations());

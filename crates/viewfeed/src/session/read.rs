@@ -19,13 +19,14 @@ impl Session {
     ) -> Result<()> {
         let shared = self.shared.clone();
         let reports = match system::may_be_named(text, search_schema) {
-            true => Some(shared.reports().await?),
+            true => Some((shared.reports().await?, shared.sources.shown().await?)),
             false => None,
         };
         let search_schema = search_schema.to_owned();
         let (schema, rows, version) = blocking(move || {
             let (reader, mut relations) = (shared.store.reader(), shared.feed.relations());
-            let system = reports.map(|reports| System::new(reports, relations.clone()));
+            let system = reports.map(|(reports, shown)| System::new(reports, relations.clone(), &shown));
+            let system = system.transpose()?;
             if let Some(system) = &system {
                 relations = system.with_relations()?;
             }

@@ -1,12 +1,12 @@
 //! `SHOW …`: what exists, as rows.
 
-use super::{source, system};
+use super::system;
 use crate::pipeline::Failures;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use viewfeed_catalog::{ModuleState, Modules};
-use viewfeed_change::{OnError, Relation, RelationKind, RelationName, Relations, Result, View};
+use viewfeed_change::{Error, OnError, Relation, RelationKind, RelationName, Relations, Result, View};
 use viewfeed_query::{Show, sql_type};
 use viewfeed_store::Reader;
 
@@ -25,7 +25,9 @@ pub(super) fn rows(
         }
         Show::Views => system::views(relations, reader, failures)?,
         Show::Modules => module_list(modules)?,
-        Show::Sources | Show::CreateSource(_) => return Err(source::not_wired()),
+        Show::Sources | Show::CreateSource(_) => {
+            return Err(Error::internal("sources are shown by who runs them"));
+        }
         Show::Columns(name) => columns(relations.resolve(name, search_schema)?)?,
         Show::Create(name) => {
             let relation = relations.resolve(name, search_schema)?;

@@ -1,7 +1,10 @@
-//! The relations of the server that are made when somebody asks: `viewfeed.views`, `viewfeed.arrangements`. What can be
+//! The relations of the server that are made when somebody asks: `viewfeed.views`, `viewfeed.arrangements`, `viewfeed.sources`,
+//! `viewfeed.source_tables`. What can be
 //! subscribed to, `viewfeed.view_errors`, is stored like any other and kept true by the engine.
 
+use super::source;
 use crate::pipeline::Failures;
+use crate::sources::ShownSource;
 use crate::status::progress;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
@@ -19,11 +22,15 @@ use viewfeed_store::{Reader, arrange, keys, view_errors};
 /// Ids that no stored relation has.
 const VIEWS: RelationId = RelationId(u32::MAX - 1);
 const ARRANGEMENTS: RelationId = RelationId(u32::MAX - 2);
+const SOURCES: RelationId = RelationId(u32::MAX - 3);
+const SOURCE_TABLES: RelationId = RelationId(u32::MAX - 4);
 
 /// What the relations are made of.
 pub(super) struct System {
     reports: Vec<ViewReport>,
     relations: Arc<Relations>,
+    sources: RecordBatch,
+    source_tables: RecordBatch,
 }
 
 /// Whether a query could name one of them.
@@ -32,8 +39,17 @@ pub(super) fn may_be_named(text: &str, search_schema: &str) -> bool {
 }
 
 impl System {
-    pub(super) fn new(reports: Vec<ViewReport>, relations: Arc<Relations>) -> Self {
-        Self { reports, relations }
+    pub(super) fn new(
+        reports: Vec<ViewReport>,
+        relations: Arc<Relations>,
+        shown: &[ShownSource],
+    ) -> Result<Self> {
+        Ok(Self {
+            reports,
+            relations,
+            sources: source::sources(shown)?,
+            source_tables: source::source_tables(shown)?,
+        })
     }
 
     /// The stored relations and these.
@@ -41,6 +57,8 @@ impl System {
         let mut all = self.relations.as_ref().clone();
         all.put(relation(VIEWS, "views", &VIEW_COLUMNS))?;
         all.put(relation(ARRANGEMENTS, "arrangements", &ARRANGEMENT_COLUMNS))?;
+        all.put(relation_like(SOURCES, "sources", &self.sources))?;
+        all.put(relation_like(SOURCE_TABLES, "source_tables", &self.source_tables))?;
         Ok(Arc::new(all))
     }
 
@@ -56,6 +74,8 @@ impl System {
             let rows = match relation.id {
                 VIEWS => views(&self.relations, reader, failures)?,
                 ARRANGEMENTS => self.arrangements(reader)?,
+                SOURCES => self.sources.clone(),
+                SOURCE_TABLES => self.source_tables.clone(),
                 _ => continue,
             };
             tables.insert(relation.id, vec![rows]);
@@ -222,10 +242,28 @@ fn relation(id: RelationId, name: &str, columns: &[(&str, DataType)]) -> Relatio
     let columns = columns.iter().enumerate();
     let columns =
         columns.map(|(i, (name, data_type))| Column::new(i as u32 + 1, *name, data_type.clone(), false));
+    of_columns(id, name, columns.collect())
+}
+
+/// A relation with the columns of `rows`.
+fn relation_like(id: RelationId, name: &str, rows: &RecordBatch) -> Relation {
+    let schema = rows.schema();
+    let columns = schema.fields().iter().enumerate().map(|(i, field)| {
+        Column::new(
+            i as u32 + 1,
+            field.name(),
+            field.data_type().clone(),
+            field.is_nullable(),
+        )
+    });
+    of_columns(id, name, columns.collect())
+}
+
+fn of_columns(id: RelationId, name: &str, columns: Vec<Column>) -> Relation {
     Relation {
         id,
         name: RelationName::new(RelationName::SYSTEM, name),
-        columns: columns.collect(),
+        columns,
         key: Vec::new(),
         kind: RelationKind::Table(Table {
             source: SourceId::new(RelationName::SYSTEM),

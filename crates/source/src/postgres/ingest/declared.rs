@@ -65,6 +65,10 @@ impl Ingest<'_> {
         if is_gone {
             self.want(&mut table, "it is published again")?;
         }
+        if matches!(table.phase, Phase::Copying { .. }) {
+            // Its snapshot went with the connection.
+            self.want(&mut table, "its copy was interrupted")?;
+        }
         self.reshape(table, shape)
     }
 

@@ -8,10 +8,10 @@ use crate::postgres::stored::{Phase, StoredTable};
 use crate::postgres::{Copy, Loop, Lsn, Tables, Work, guardian, pgoutput::Oid, read_shapes};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
-use viewfeed_change::{ErrorKind, Result};
+use viewfeed_change::Result;
 
 /// Batches that are being applied at a time.
 const APPLYING_MAX: usize = 4;
@@ -36,29 +36,48 @@ pub(super) fn wanted(tables: &[StoredTable]) -> Vec<(Oid, u64)> {
 }
 
 impl<L: Loop> Round<L> {
-    /// Copies; on failure the tables that are not complete wait for the next round.
+    /// Copies; on failure the tables that are not complete wait for the next round. If a table has a value that it cannot have
+    /// here, the others are copied without it.
     pub(super) async fn run(mut self) -> Result<()> {
-        let done = self.copy().await;
-        self.status.send_modify(|status| status.copy = None);
-        if let Err(error) = &done {
+        let mut groups = VecDeque::from([std::mem::take(&mut self.wanted)]);
+        while let Some(group) = groups.pop_front() {
+            self.wanted = group;
+            let done = self.copy().await;
+            self.status.send_modify(|status| status.copy = None);
+            let Err(error) = done else { continue };
             tracing::warn!(source = %self.source.name, %error, "copying tables failed");
-            for (table, attempt) in std::mem::take(&mut self.wanted) {
-                let work = match error.reason() {
-                    "VALUE_NOT_REPRESENTABLE" => Work::Break {
-                        table,
-                        attempt,
+            let left = std::mem::take(&mut self.wanted);
+            match (error.reason(), left.as_slice()) {
+                ("VALUE_NOT_REPRESENTABLE", [(table, attempt)]) => {
+                    let work = Work::Break {
+                        table: *table,
+                        attempt: *attempt,
                         why: error.to_string(),
-                    },
-                    _ => Work::GiveUp { table, attempt },
-                };
-                show(&self.status, &self.source.target.apply(work).await?);
+                    };
+                    show(&self.status, &self.source.target.apply(work).await?);
+                }
+                ("VALUE_NOT_REPRESENTABLE", _) => {
+                    let again = self.give_up(left).await?;
+                    groups.extend(again.into_iter().map(|table| vec![table]));
+                }
+                _ => {
+                    self.give_up(left).await?;
+                    return Err(error);
+                }
             }
         }
-        match done {
-            // It was said to whom it concerns.
-            Err(error) if error.kind() == ErrorKind::Precondition => Ok(()),
-            done => done,
+        Ok(())
+    }
+
+    /// The tables wait for another copy; gives their new attempts.
+    async fn give_up(&self, tables: Vec<(Oid, u64)>) -> Result<Vec<(Oid, u64)>> {
+        let mut again = Vec::new();
+        for (table, attempt) in tables {
+            let applied = self.source.target.apply(Work::GiveUp { table, attempt }).await?;
+            show(&self.status, &applied);
+            again.extend(wanted(&applied.tables).into_iter().filter(|(oid, _)| *oid == table));
         }
+        Ok(again)
     }
 
     async fn copy(&mut self) -> Result<()> {

@@ -122,7 +122,7 @@ async fn create(name: &str, sql: &SqlSession, replication: &mut Replication) -> 
 fn foreign(slot: &str, why: &str) -> Error {
     let message = format!("the replication slot \"{slot}\" cannot be used: {why}");
     Error::new(ErrorKind::Precondition, "FOREIGN_SLOT", message)
-        .hint("give the source another name for its slot: ALTER SOURCE … SET (slot = '…')")
+        .hint("drop the source and create it with another name for its slot: slot = '…'")
 }
 
 fn in_use(slot: &str, process: i32) -> Error {

@@ -1,0 +1,266 @@
+//! The sources that run: started with the program, and by the statements that make, change and drop them.
+//!
+//! Owns which task belongs to which source. What a source does is its own business, what is stored the loop's.
+
+use crate::pipeline::{Committed, Job, SourceJob};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use uuid::Uuid;
+use viewfeed_change::{Clock, Error, ErrorKind, Result};
+use viewfeed_source::postgres::{
+    Applied, Connector, Loop, RunningSource, Settings, Source, SourceStatus, Work, preflight, publication,
+    slot, stored,
+};
+use viewfeed_store::Store;
+
+/// Where large transactions are kept until they are whole, in the data folder.
+const SPOOL: &str = "spool";
+
+/// Every source. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    jobs: mpsc::Sender<Job>,
+    clock: Arc<dyn Clock>,
+    spool: PathBuf,
+    running: Mutex<BTreeMap<String, RunningSource>>,
+}
+
+/// A source as it is shown.
+pub(crate) struct ShownSource {
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    /// None if it does not run: the server is stopping.
+    pub(crate) status: Option<SourceStatus>,
+}
+
+impl Sources {
+    /// None runs yet.
+    pub(crate) fn new(
+        store: Store,
+        jobs: mpsc::Sender<Job>,
+        clock: Arc<dyn Clock>,
+        data: &std::path::Path,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                jobs,
+                clock,
+                spool: data.join(SPOOL),
+                running: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Starts the sources that are stored, and those of the settings file, which are stored first.
+    pub(crate) async fn start(&self, configured: Vec<(String, Settings)>) -> Result<()> {
+        for (name, settings) in configured {
+            if stored::settings(&self.inner.store.reader(), &name)?.as_ref() != Some(&settings) {
+                self.put(&name, settings).await?;
+            }
+        }
+        let mut running = self.inner.running.lock().await;
+        for (name, settings) in stored::sources(&self.inner.store.reader())? {
+            let source = self.inner.run(&name, settings);
+            running.insert(name, source);
+        }
+        Ok(())
+    }
+
+    /// Ends all of them.
+    pub(crate) async fn stop(&self) {
+        let running = std::mem::take(&mut *self.inner.running.lock().await);
+        for source in running.into_values() {
+            source.stop().await;
+        }
+    }
+
+    /// Makes a source, after its server was found to be ready for it. Gives what the user should know.
+    pub(crate) async fn create(&self, name: &str, settings: Settings) -> Result<(Committed, Vec<String>)> {
+        let mut running = self.inner.running.lock().await;
+        if stored::settings(&self.inner.store.reader(), name)?.is_some() {
+            let message = format!("source \"{name}\" exists already");
+            return Err(Error::new(ErrorKind::Exists, "SOURCE_EXISTS", message)
+                .hint("drop it first, change it with ALTER SOURCE, or use IF NOT EXISTS"));
+        }
+        let notices = check(name, &settings).await?;
+        let committed = self.put(name, settings.clone()).await?;
+        running.insert(name.to_owned(), self.inner.run(name, settings));
+        Ok((committed, notices))
+    }
+
+    /// Changes the settings of a source, which begins anew with them where it was.
+    pub(crate) async fn set(
+        &self,
+        name: &str,
+        options: &[(String, String)],
+    ) -> Result<(Committed, Vec<String>)> {
+        let mut running = self.inner.running.lock().await;
+        let settings = self.settings(name)?.with_options(name, options)?;
+        let notices = check(name, &settings).await?;
+        if let Some(source) = running.remove(name) {
+            source.stop().await;
+        }
+        let committed = self.put(name, settings.clone()).await;
+        let settings = self.settings(name).unwrap_or(settings);
+        running.insert(name.to_owned(), self.inner.run(name, settings));
+        Ok((committed?, notices))
+    }
+
+    /// Copies a table again, or all of them.
+    pub(crate) async fn again(&self, name: &str, table: Option<String>) -> Result<()> {
+        let running = self.inner.running.lock().await;
+        let source = running.get(name).ok_or_else(|| unknown(name))?;
+        source.again(table).await
+    }
+
+    /// Drops a source with its tables, its slot, and its publication if the source made it.
+    pub(crate) async fn drop_source(&self, name: &str) -> Result<(Committed, Vec<String>)> {
+        let mut running = self.inner.running.lock().await;
+        let settings = self.settings(name)?;
+        if let Some(source) = running.remove(name) {
+            source.stop().await;
+        }
+        match self.ask(name, SourceJob::Drop).await {
+            Ok((_, committed)) => {
+                let left = clean_up(name, &settings).await.err();
+                let notice = |error: Error| {
+                    format!(
+                        "the slot \"{}\" or the publication could not be dropped at the server, which will keep its log for it: {error}",
+                        settings.slot
+                    )
+                };
+                Ok((committed, left.map(notice).into_iter().collect()))
+            }
+            Err(error) => {
+                running.insert(name.to_owned(), self.inner.run(name, settings));
+                Err(error)
+            }
+        }
+    }
+
+    /// The stored settings of a source.
+    pub(crate) fn settings(&self, name: &str) -> Result<Settings> {
+        stored::settings(&self.inner.store.reader(), name)?.ok_or_else(|| unknown(name))
+    }
+
+    /// Every source, to be shown.
+    pub(crate) async fn shown(&self) -> Result<Vec<ShownSource>> {
+        let running = self.inner.running.lock().await;
+        let sources = stored::sources(&self.inner.store.reader())?.into_iter();
+        let shown = sources.map(|(name, settings)| ShownSource {
+            status: running.get(&name).map(RunningSource::status),
+            name,
+            settings,
+        });
+        Ok(shown.collect())
+    }
+
+    async fn put(&self, name: &str, settings: Settings) -> Result<Committed> {
+        let (_, committed) = self.ask(name, SourceJob::Put(Box::new(settings))).await?;
+        Ok(committed)
+    }
+
+    async fn ask(&self, name: &str, job: SourceJob) -> Result<(Applied, Committed)> {
+        ask(&self.inner.jobs, name, job).await
+    }
+}
+
+impl Inner {
+    fn run(&self, name: &str, settings: Settings) -> RunningSource {
+        let source = Source {
+            name: name.to_owned(),
+            settings,
+            target: ToLoop {
+                source: name.to_owned(),
+                jobs: self.jobs.clone(),
+            },
+            store: self.store.clone(),
+            spool: self.spool.join(name),
+            clock: self.clock.clone(),
+            chance,
+        };
+        source.start()
+    }
+}
+
+/// The loop, as a source sees it.
+struct ToLoop {
+    source: String,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Loop for ToLoop {
+    async fn apply(&self, work: Work) -> Result<Applied> {
+        let (applied, _) = ask(&self.jobs, &self.source, SourceJob::Work(work)).await?;
+        Ok(applied)
+    }
+}
+
+async fn ask(jobs: &mpsc::Sender<Job>, source: &str, job: SourceJob) -> Result<(Applied, Committed)> {
+    let (reply, answer) = oneshot::channel();
+    let source = source.to_owned();
+    let sent = jobs.send(Job::Source { source, job, reply }).await;
+    sent.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?
+}
+
+/// Fails if the server is not ready for the source; gives what else the user should know.
+async fn check(name: &str, settings: &Settings) -> Result<Vec<String>> {
+    let session = Connector::new(settings)?.sql("viewfeed").await?;
+    let findings = preflight::check(session.client(), name, settings).await?;
+    let of = |severity| {
+        findings
+            .iter()
+            .filter(move |finding| finding.severity == severity)
+    };
+    let errors: Vec<String> = of(preflight::Severity::Error).map(said).collect();
+    match errors.is_empty() {
+        true => Ok(of(preflight::Severity::Warning).map(said).collect()),
+        false => {
+            let message = format!(
+                "the server is not ready for source \"{name}\":\n{}",
+                errors.join("\n")
+            );
+            Err(Error::new(ErrorKind::Precondition, "SOURCE_NOT_READY", message)
+                .hint("viewfeed doctor shows everything that it looks at"))
+        }
+    }
+}
+
+/// A finding in a line or two.
+fn said(finding: &preflight::Finding) -> String {
+    match &finding.run {
+        Some(run) => format!("{}: {}; run: {run}", finding.what, finding.why),
+        None => format!("{}: {}", finding.what, finding.why),
+    }
+}
+
+/// Removes what a dropped source left at its server.
+async fn clean_up(name: &str, settings: &Settings) -> Result<()> {
+    let session = Connector::new(settings)?.sql("viewfeed").await?;
+    slot::drop_slot(session.client(), settings).await?;
+    publication::drop_publication(session.client(), name, settings).await?;
+    Ok(())
+}
+
+/// A number from 0 to 1, another one each time.
+fn chance() -> f64 {
+    (Uuid::new_v4().as_u64_pair().0 >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn unknown(name: &str) -> Error {
+    Error::not_found("UNKNOWN_SOURCE", format!("source \"{name}\" does not exist"))
+        .hint("SHOW SOURCES lists those that do")
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Unavailable, "STOPPING", "the server is stopping").hint("retry when it is up again")
+}
