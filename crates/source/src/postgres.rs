@@ -10,6 +10,7 @@
 //! ```
 
 mod change;
+mod copy;
 mod lsn;
 pub mod pgoutput;
 mod settings;
@@ -18,6 +19,7 @@ mod sql_error;
 pub mod value;
 
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
+pub use copy::{CopyEvent, CopyOptions, CopyProgress, SnapshotCopy, TableProgress};
 pub use lsn::Lsn;
 pub use settings::Settings;
 pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
