@@ -13,8 +13,15 @@ mod definition;
 mod insert;
 mod model;
 mod pgoutput;
+<<<<<<< HEAD
 mod postgres_assembly;
 mod postgres_connection;
 mod postgres_stream;
+=======
+mod postgres_copy;
+mod postgres_rows;
+mod postgres_shapes;
+mod postgres_values;
+>>>>>>> values
 mod rows;
 mod update;

@@ -1,0 +1,236 @@
+//! The rows that were there before: tables read in the snapshot that a slot exported, exactly joined to its stream.
+//!
+//! Owns which pieces are read by whom and what makes them one snapshot; how the bytes become rows is left to `parser`.
+//!
+//! All tables are cut into pieces, ranges of pages, which stand in one queue in the order of the tables; every worker takes
+//! the next one. So a large table is read by all, small ones at once, and nobody is idle before the end. Every worker has a
+//! connection with a transaction in the snapshot from beginning to end: what a table was locked with stays.
+
+mod parser;
+mod plan;
+mod worker;
+
+use super::TableShape;
+use super::pgoutput::Oid;
+use super::sql_error::sql_error;
+use arrow::array::RecordBatch;
+use plan::Piece;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+use viewfeed_change::{Error, Result};
+use worker::Worker;
+
+/// The pages of a piece unless told otherwise: 32 MiB of the usual size.
+const PIECE_PAGES: u32 = 4096;
+/// How many connections read unless told otherwise.
+const WORKERS: usize = 4;
+/// Batches that wait for whoever takes them: with those that the workers fill they bound the memory.
+const BATCHES_WAITING_MAX: usize = 8;
+
+/// How tables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// How many connections read beside each other; at least one does.
+    pub workers: usize,
+    /// How many pages a piece has; at least one. Servers before version 14 read whole tables.
+    pub piece_pages: u32,
+    /// Whether values come in binary, where that can be read.
+    pub binary: bool,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            workers: WORKERS,
+            piece_pages: PIECE_PAGES,
+            binary: true,
+        }
+    }
+}
+
+/// What happens while tables are read.
+#[derive(Clone, Debug)]
+pub enum CopyEvent {
+    /// Some rows of a table, in no particular order, with the schema [`TableShape::row_schema`].
+    Copied {
+        /// The table.
+        table: Oid,
+        /// The rows: at least one.
+        rows: RecordBatch,
+    },
+    /// That was all of it.
+    Finished {
+        /// The table.
+        table: Oid,
+        /// How many rows it has.
+        rows: u64,
+    },
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub struct CopyProgress {
+    tables: Vec<TableCounters>,
+}
+
+/// How far a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableProgress {
+    /// The table.
+    pub table: Oid,
+    /// How many pages were read.
+    pub pages_done: u64,
+    /// How many there are.
+    pub pages_total: u64,
+    /// How many rows were in them.
+    pub rows: u64,
+}
+
+#[derive(Debug)]
+struct TableCounters {
+    table: Oid,
+    pages_total: u64,
+    pages_done: AtomicU64,
+    rows: AtomicU64,
+    pieces_left: AtomicUsize,
+}
+
+impl CopyProgress {
+    fn new(tables: &[TableShape], pieces: &[Piece]) -> Self {
+        let counters = tables.iter().enumerate().map(|(place, shape)| {
+            let own = || pieces.iter().filter(move |piece| piece.table == place);
+            TableCounters {
+                table: shape.oid,
+                pages_total: own().map(|piece| piece.pages).sum(),
+                pages_done: AtomicU64::new(0),
+                rows: AtomicU64::new(0),
+                pieces_left: AtomicUsize::new(own().count()),
+            }
+        });
+        Self {
+            tables: counters.collect(),
+        }
+    }
+
+    /// Of every table, in their order.
+    pub fn tables(&self) -> Vec<TableProgress> {
+        let table = |of: &TableCounters| TableProgress {
+            table: of.table,
+            pages_done: of.pages_done.load(Ordering::Relaxed),
+            pages_total: of.pages_total,
+            rows: of.rows.load(Ordering::Relaxed),
+        };
+        self.tables.iter().map(table).collect()
+    }
+}
+
+/// Tables as they are read. Ends with its last event, or when dropped.
+pub struct SnapshotCopy {
+    events: mpsc::Receiver<Result<CopyEvent>>,
+    progress: Arc<CopyProgress>,
+    workers: JoinSet<()>,
+    finished: usize,
+}
+
+impl SnapshotCopy {
+    /// Begins to read `tables` as they are in `snapshot`, which must still be exported; when this returns it need not be any
+    /// more. `connect` gives new connections. Fails as `Conflict`/`TABLE_REWRITTEN` if a table was written anew after
+    /// the snapshot was taken, which then cannot be read in it: take another one.
+    pub async fn start<C, F, Fut>(
+        connect: F,
+        snapshot: &str,
+        tables: &[TableShape],
+        options: CopyOptions,
+    ) -> Result<Self>
+    where
+        C: AsRef<Client> + Send + Sync + 'static,
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<C>>,
+    {
+        let mut sessions = Vec::new();
+        for _ in 0..options.workers.max(1) {
+            let session = Arc::new(connect().await?);
+            enter(session.as_ref().as_ref(), snapshot).await?;
+            sessions.push(session);
+        }
+        let first = sessions[0].clone();
+        let pieces = plan::pieces(first.as_ref().as_ref(), tables, options.piece_pages).await?;
+        let progress = Arc::new(CopyProgress::new(tables, &pieces));
+        let (to, events) = mpsc::channel(BATCHES_WAITING_MAX);
+        let pieces = Arc::new(plan::Queue::new(pieces));
+        let tables: Arc<[TableShape]> = tables.into();
+        let mut workers = JoinSet::new();
+        for session in sessions {
+            let worker = Worker {
+                session,
+                // The first one's transaction holds the locks on all tables.
+                locks: first.clone(),
+                tables: tables.clone(),
+                pieces: pieces.clone(),
+                progress: progress.clone(),
+                events: to.clone(),
+                binary: options.binary,
+            };
+            workers.spawn(worker.run());
+        }
+        Ok(Self {
+            events,
+            progress,
+            workers,
+            finished: 0,
+        })
+    }
+
+    /// What happened next; none when all tables are finished. After an error all has ended.
+    pub async fn next(&mut self) -> Result<Option<CopyEvent>> {
+        match self.events.recv().await {
+            Some(Ok(event)) => {
+                self.finished += usize::from(matches!(event, CopyEvent::Finished { .. }));
+                Ok(Some(event))
+            }
+            Some(Err(error)) => {
+                self.workers.abort_all();
+                self.events.close();
+                Err(error)
+            }
+            None if self.finished == self.progress.tables.len() => Ok(None),
+            None => Err(Error::internal(
+                "the copy of a snapshot ended before all tables were read",
+            )),
+        }
+    }
+
+    /// How far it is; may be kept and looked at from elsewhere.
+    pub fn progress(&self) -> Arc<CopyProgress> {
+        self.progress.clone()
+    }
+}
+
+/// Begins a transaction in the snapshot, in which values are shown as they are read here. Row level security must not
+/// leave out rows: without the right to see all of them the copy fails.
+async fn enter(client: &Client, snapshot: &str) -> Result<()> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if !snapshot.bytes().all(is_name) {
+        return Err(Error::internal(
+            "the name of a snapshot is not one that Postgres gives",
+        ));
+    }
+    let entering = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+        SET TRANSACTION SNAPSHOT '{snapshot}';
+        SET LOCAL search_path = '';
+        SET LOCAL row_security = off;
+        SET LOCAL datestyle = 'ISO, YMD';
+        SET LOCAL intervalstyle = 'postgres';
+        SET LOCAL TimeZone = 'UTC';
+        SET LOCAL extra_float_digits = 3;
+        SET LOCAL bytea_output = 'hex';
+        SET LOCAL statement_timeout = 0;
+        SET LOCAL idle_in_transaction_session_timeout = 0"
+    );
+    let entered = client.batch_execute(&entering).await;
+    entered.map_err(|error| sql_error(&error, "entering the snapshot"))
+}
