@@ -7,7 +7,7 @@
 //! aggregate by then.) Calls of `now()` stay where they are.
 //!
 //! Neither drops columns of an order that follow from others: above a join and an aggregate, 55.2 takes what the key of one
-//! side determines for all columns, and a limit would keep other rows.
+//! side determines for all columns, and a limit would keep other rows. What is said twice is dropped: other rules rely on it.
 
 use crate::check;
 use crate::correlated_not_in::CorrelatedNotIn;
@@ -34,10 +34,14 @@ use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
+use std::collections::HashSet;
 use std::sync::Arc;
 
+/// One rule.
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
 /// Rules in their order.
-pub(crate) type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+pub(crate) type Rules = Vec<Rule>;
 
 /// The optimiser of views: DataFusion's rules in DataFusion's order, without those named above.
 pub(crate) fn of_views() -> Optimizer {
@@ -51,6 +55,7 @@ pub(crate) fn of_views() -> Optimizer {
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(Repetitions(EliminateDuplicatedExpr::new())),
         Arc::new(EliminateFilter::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateLimit::new()),
@@ -68,7 +73,10 @@ pub(crate) fn of_views() -> Optimizer {
 pub(crate) fn of_queries() -> Rules {
     let mut rules = Optimizer::new().rules;
     let duplicates = EliminateDuplicatedExpr::new();
-    rules.retain(|rule| rule.name() != duplicates.name());
+    let is_that = |rule: &&mut Rule| rule.name() == duplicates.name();
+    if let Some(rule) = rules.iter_mut().find(is_that) {
+        *rule = Arc::new(Repetitions(duplicates));
+    }
     let decorrelate = DecorrelatePredicateSubquery::new();
     let place = rules.iter().position(|rule| rule.name() == decorrelate.name());
     rules.insert(place.map_or(0, |place| place + 1), Arc::new(CorrelatedNotIn));
@@ -112,6 +120,42 @@ pub(crate) fn finisher() -> Optimizer {
         Arc::new(OptimizeProjections::new()),
     ];
     Optimizer::with_rules(rules)
+}
+
+/// DataFusion's rule, but of an order only what is said twice is dropped.
+#[derive(Debug)]
+struct Repetitions(EliminateDuplicatedExpr);
+
+impl OptimizerRule for Repetitions {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> datafusion::error::Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Sort(mut sort) = plan else {
+            return self.0.rewrite(plan, config);
+        };
+        let (before, mut seen) = (sort.expr.len(), HashSet::new());
+        sort.expr.retain(|column| seen.insert(column.expr.clone()));
+        let is_shorter = sort.expr.len() < before;
+        let plan = LogicalPlan::Sort(sort);
+        Ok(match is_shorter {
+            true => Transformed::yes(plan),
+            false => Transformed::no(plan),
+        })
+    }
 }
 
 /// DataFusion's rule, but for filters over DISTINCT ON.
