@@ -13,15 +13,12 @@ mod definition;
 mod insert;
 mod model;
 mod pgoutput;
-<<<<<<< HEAD
 mod postgres_assembly;
 mod postgres_connection;
-mod postgres_stream;
-=======
 mod postgres_copy;
 mod postgres_rows;
 mod postgres_shapes;
+mod postgres_stream;
 mod postgres_values;
->>>>>>> values
 mod rows;
 mod update;

@@ -265,12 +265,7 @@ impl Gathered {
         }
     }
 
-    fn push(
-        &mut self,
-        change: RowChange,
-        old: Option<&OldRow<'_>>,
-        new: Option<&Tuple<'_>>,
-    ) -> Result<()> {
+    fn push(&mut self, change: RowChange, old: Option<&OldRow<'_>>, new: Option<&Tuple<'_>>) -> Result<()> {
         match old {
             Some(OldRow::Key(tuple)) => self.old.append_key(tuple)?,
             Some(OldRow::Full(tuple)) => {
@@ -300,7 +295,10 @@ impl Gathered {
         let ends = self.parts.iter().map(|(_, _, end)| *end);
         let pieces = whole.cut(ends);
         let places = self.parts.iter().map(|(number, at, _)| (*number, *at));
-        places.zip(pieces).map(|((number, at), piece)| (number, at, piece)).collect()
+        places
+            .zip(pieces)
+            .map(|((number, at), piece)| (number, at, piece))
+            .collect()
     }
 }
 

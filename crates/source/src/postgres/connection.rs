@@ -161,6 +161,12 @@ impl SqlSession {
     }
 }
 
+impl AsRef<Client> for SqlSession {
+    fn as_ref(&self) -> &Client {
+        &self.client
+    }
+}
+
 impl Drop for SqlSession {
     fn drop(&mut self) {
         self.connection.abort();

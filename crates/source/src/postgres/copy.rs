@@ -211,7 +211,7 @@ impl SnapshotCopy {
 
 /// Begins a transaction in the snapshot, in which values are shown as they are read here. Row level security must not
 /// leave out rows: without the right to see all of them the copy fails.
-async fn enter(client: &Client, snapshot: &str) -> Result<()> {
+pub(super) async fn enter(client: &Client, snapshot: &str) -> Result<()> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if !snapshot.bytes().all(is_name) {
         return Err(Error::internal(

@@ -180,7 +180,8 @@ impl<L: Loop> Run<L> {
                 break;
             }
         }
-        self.status.send_modify(|status| status.state = SourceState::Stopped);
+        self.status
+            .send_modify(|status| status.state = SourceState::Stopped);
     }
 
     /// From connecting to whatever interrupts it.

@@ -75,7 +75,11 @@ impl<L: Loop> Round<L> {
         for (table, attempt) in tables {
             let applied = self.source.target.apply(Work::GiveUp { table, attempt }).await?;
             show(&self.status, &applied);
-            again.extend(wanted(&applied.tables).into_iter().filter(|(oid, _)| *oid == table));
+            again.extend(
+                wanted(&applied.tables)
+                    .into_iter()
+                    .filter(|(oid, _)| *oid == table),
+            );
         }
         Ok(again)
     }
@@ -94,8 +98,7 @@ impl<L: Loop> Round<L> {
         let snapshot = created.snapshot.unwrap_or_default();
         let copies = self.copies(&snapshot).await?;
         let shapes: Vec<_> = copies.iter().map(|copy| copy.shape.clone()).collect();
-        let attempts: BTreeMap<Oid, u64> =
-            copies.iter().map(|copy| (copy.shape.oid, copy.attempt)).collect();
+        let attempts: BTreeMap<Oid, u64> = copies.iter().map(|copy| (copy.shape.oid, copy.attempt)).collect();
         show(
             &self.status,
             &self.source.target.apply(Work::BeginCopy { copies, at }).await?,
@@ -111,11 +114,7 @@ impl<L: Loop> Round<L> {
             match event {
                 CopyEvent::Copied { table, rows } => {
                     let attempt = attempts.get(&table).copied().unwrap_or_default();
-                    let work = Work::Copied {
-                        table,
-                        attempt,
-                        rows,
-                    };
+                    let work = Work::Copied { table, attempt, rows };
                     applying.push(self.source.target.apply(work));
                     while applying.len() >= APPLYING_MAX {
                         self.applied(applying.next().await)?;

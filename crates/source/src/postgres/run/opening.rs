@@ -5,9 +5,7 @@ use crate::postgres::connection::{Connector, SqlSession};
 use crate::postgres::replication::{NewSlot, Replication, StartOptions, SystemIdentity};
 use crate::postgres::slot::{self, Slot, SlotState};
 use crate::postgres::stored::{Progress, SlotIdentity};
-use crate::postgres::{
-    Applied, Loop, Lsn, TableShape, Tables, Work, publication, read_shapes, wanted,
-};
+use crate::postgres::{Applied, Loop, Lsn, TableShape, Tables, Work, publication, read_shapes, wanted};
 use viewfeed_change::{Error, ErrorKind, Result};
 
 /// From which version on slots can go over to standbys.
