@@ -9,6 +9,7 @@
 //! copy                      the rows that were there before, exactly joined to the stream
 //! ```
 
+mod answer;
 pub mod apply;
 mod assembly;
 mod change;
@@ -16,17 +17,22 @@ mod collect;
 mod connection;
 mod copy;
 mod failure;
+pub mod guardian;
 mod ingest;
 mod kept;
 mod lsn;
 pub mod pgoutput;
+pub mod preflight;
+pub mod publication;
 mod replication;
 mod run;
 mod settings;
 mod shape;
+pub mod slot;
 mod sql_error;
 pub mod stored;
 pub mod value;
+pub mod wanted;
 mod work;
 
 pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};

@@ -6,15 +6,18 @@ use crate::pipeline::{Committed, Job, SourceJob};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
 use viewfeed_source::postgres::{
-    Applied, Connector, Loop, RunningSource, Settings, Source, SourceStatus, Work, preflight, publication,
-    slot, stored,
+    Applied, Connector, Loop, Lsn, RunningSource, Settings, Source, SourceStatus, Work, preflight,
+    publication, slot, stored,
 };
 use viewfeed_store::Store;
 
+/// How long a client waits for a position.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Where large transactions are kept until they are whole, in the data folder.
 const SPOOL: &str = "spool";
 
@@ -119,6 +122,32 @@ impl Sources {
         let running = self.inner.running.lock().await;
         let source = running.get(name).ok_or_else(|| unknown(name))?;
         source.again(table).await
+    }
+
+    /// Waits until everything that was committed at the server before `until` (now, if there is none) is visible here.
+    pub(crate) async fn wait(&self, name: &str, until: Option<&str>) -> Result<()> {
+        let until: Option<Lsn> = until.map(str::parse).transpose()?;
+        let (asked, mut status) = {
+            let running = self.inner.running.lock().await;
+            let source = running.get(name).ok_or_else(|| unknown(name))?;
+            (source.reach(until).await?, source.watch())
+        };
+        let until = asked.await?;
+        let reached = status.wait_for(|status| status.position >= until);
+        match tokio::time::timeout(WAIT_MAX, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(unknown(name)),
+            Err(_) => {
+                let message = format!(
+                    "source \"{name}\" did not reach {until} within {} s",
+                    WAIT_MAX.as_secs()
+                );
+                Err(
+                    Error::new(ErrorKind::Unavailable, "POSITION_NOT_REACHED", message)
+                        .hint("SHOW SOURCES shows how far it is, and what holds it"),
+                )
+            }
+        }
     }
 
     /// Drops a source with its tables, its slot, and its publication if the source made it.

@@ -6,6 +6,7 @@
 mod crash;
 mod errors;
 mod filling;
+mod postgres;
 mod program;
 mod python;
 mod server;

@@ -1,4 +1,4 @@
-//! `CREATE SOURCE`, `ALTER SOURCE`, `DROP SOURCE`: what they say. Which options there are and what they mean is left to the
+//! `CREATE SOURCE`, `ALTER SOURCE`, `DROP SOURCE`, `WAIT FOR SOURCE`: what they say. Which options there are and what they mean is left to the
 //! kind of source.
 
 use super::own::Words;
@@ -38,6 +38,13 @@ pub enum SourceStatement {
         /// One table, by its name there or here; else all of them.
         table: Option<String>,
     },
+    /// `WAIT FOR SOURCE name [UNTIL 'position']`.
+    Wait {
+        /// The source.
+        name: String,
+        /// Its own position, as its server writes it; else where the server is now.
+        until: Option<String>,
+    },
     /// `DROP SOURCE [IF EXISTS] name [CASCADE]`.
     Drop {
         /// The source.
@@ -75,6 +82,7 @@ pub(super) fn parse(words: &mut Words<'_>) -> Result<Option<SourceStatement>> {
         () if words.take_all(&["create", "source"]) => create(words)?,
         () if words.take_all(&["alter", "source"]) => alter(words)?,
         () if words.take_all(&["drop", "source"]) => drop(words)?,
+        () if words.take_all(&["wait", "for", "source"]) => wait(words)?,
         () => return Ok(None),
     };
     words.end()?;
@@ -112,6 +120,15 @@ fn alter(words: &mut Words<'_>) -> Result<SourceStatement> {
         false => None,
     };
     Ok(SourceStatement::Resync { name, table })
+}
+
+fn wait(words: &mut Words<'_>) -> Result<SourceStatement> {
+    let name = words.name_part(NAME)?;
+    let until = match words.take("until") {
+        true => Some(value(words)?),
+        false => None,
+    };
+    Ok(SourceStatement::Wait { name, until })
 }
 
 fn drop(words: &mut Words<'_>) -> Result<SourceStatement> {

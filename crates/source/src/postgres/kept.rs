@@ -35,9 +35,7 @@ pub(super) struct KeptChanges {
 /// An entry and its key.
 pub(super) struct Entry {
     key: Vec<u8>,
-    /// Where the transaction was committed.
-    pub(super) commit: Lsn,
-    /// What it did.
+    /// What the transaction did.
     pub(super) kept: Kept,
 }
 
@@ -142,7 +140,8 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) {
 
 fn decode(key: &[u8], value: &[u8], codec: &RowCodec) -> Result<Entry> {
     let mut input = Input(value);
-    let commit = Lsn(u64::from_be_bytes(input.take::<8>()?));
+    // The commit, which `drop_before` reads.
+    input.take::<8>()?;
     let kept = match input.take::<1>()? {
         [0] => Kept::Truncated,
         [1] => {
@@ -162,7 +161,6 @@ fn decode(key: &[u8], value: &[u8], codec: &RowCodec) -> Result<Entry> {
     };
     Ok(Entry {
         key: key.to_vec(),
-        commit,
         kept,
     })
 }

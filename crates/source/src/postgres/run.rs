@@ -61,6 +61,10 @@ enum Command {
         table: Option<String>,
         reply: oneshot::Sender<Result<()>>,
     },
+    Reach {
+        until: Option<Lsn>,
+        reply: oneshot::Sender<Result<Lsn>>,
+    },
 }
 
 /// What a source is doing.
@@ -135,6 +139,15 @@ impl RunningSource {
         let sent = self.commands.send(Command::Again { table, reply }).await;
         sent.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    /// Sees to it that the source gets as far as `until`, or as its server is now, soon, even if nobody writes there. What is
+    /// given resolves to that position once the server was asked; who wants to know when it is reached watches the status.
+    pub async fn reach(&self, until: Option<Lsn>) -> Result<impl Future<Output = Result<Lsn>> + use<>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Reach { until, reply }).await;
+        sent.map_err(|_| stopped())?;
+        Ok(async move { answer.await.map_err(|_| stopped())? })
     }
 
     /// Ends it and waits until its connections are closed.
@@ -224,12 +237,28 @@ impl<L: Loop> Run<L> {
 }
 
 impl<L: Loop> Source<L> {
+    /// Does what needs no connection; what does is refused.
     async fn obey(&self, command: Command) {
-        let Command::Again { table, reply } = command;
+        // The askers may be gone.
+        match command {
+            Command::Again { table, reply } => {
+                let _ = reply.send(self.again(table).await);
+            }
+            Command::Reach {
+                until: Some(until),
+                reply,
+            } => {
+                let _ = reply.send(Ok(until));
+            }
+            Command::Reach { until: None, reply } => {
+                let _ = reply.send(Err(not_connected(&self.name)));
+            }
+        }
+    }
+
+    async fn again(&self, table: Option<String>) -> Result<()> {
         let why = "somebody asked for it".to_owned();
-        let applied = self.target.apply(Work::Again { table, why }).await;
-        // The asker may be gone.
-        let _ = reply.send(applied.map(drop));
+        self.target.apply(Work::Again { table, why }).await.map(drop)
     }
 
     fn stored_progress(&self) -> Result<stored::Progress> {
@@ -243,6 +272,12 @@ fn show(status: &watch::Sender<SourceStatus>, applied: &Applied) {
         status.position = applied.position;
         status.tables = applied.tables.clone();
     });
+}
+
+fn not_connected(name: &str) -> Error {
+    let message = format!("source \"{name}\" is not connected to its server");
+    Error::new(ErrorKind::Unavailable, "SOURCE_NOT_CONNECTED", message)
+        .hint("SHOW SOURCES says why; try again later")
 }
 
 fn stopped() -> Error {

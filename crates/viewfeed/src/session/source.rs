@@ -36,6 +36,10 @@ impl Session {
                 sources.again(&name, table).await?;
                 self.done("ALTER SOURCE", Vec::new()).await
             }
+            SourceStatement::Wait { name, until } => {
+                sources.wait(&name, until.as_deref()).await?;
+                self.done("WAIT", Vec::new()).await
+            }
             SourceStatement::Drop {
                 name,
                 if_exists,

@@ -109,13 +109,14 @@ impl<L: Loop> Round<L> {
         drop(exporter);
         let progress = copy.progress();
         self.status.send_modify(|status| status.copy = Some(progress));
+        let source = self.source.clone();
         let mut applying = FuturesUnordered::new();
         while let Some(event) = copy.next().await? {
             match event {
                 CopyEvent::Copied { table, rows } => {
                     let attempt = attempts.get(&table).copied().unwrap_or_default();
                     let work = Work::Copied { table, attempt, rows };
-                    applying.push(self.source.target.apply(work));
+                    applying.push(source.target.apply(work));
                     while applying.len() >= APPLYING_MAX {
                         self.applied(applying.next().await)?;
                     }

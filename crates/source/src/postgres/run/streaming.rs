@@ -56,6 +56,7 @@ pub(super) async fn stream<L: Loop>(
         is_stale: false,
         seen: from,
         stored: from,
+        wanted: from,
         position,
     };
     streaming.begin_round(&opened.applied);
@@ -86,6 +87,8 @@ struct Streaming<'a, L> {
     seen: Lsn,
     /// What of it is durable.
     stored: Lsn,
+    /// Somebody waits for this position.
+    wanted: Lsn,
     /// The same, for copies.
     position: watch::Sender<Lsn>,
 }
@@ -123,7 +126,7 @@ impl<L: Loop> Streaming<'_, L> {
                 Happened::Watch => self.watch().await?,
                 Happened::Idle => self.store_idle_position(),
                 Happened::Command(None) => return Ok(Ended),
-                Happened::Command(Some(command)) => self.obey(command).await,
+                Happened::Command(Some(command)) => self.obey(command).await?,
             }
         }
     }
@@ -156,6 +159,9 @@ impl<L: Loop> Streaming<'_, L> {
             };
         }
         self.hand_over();
+        if self.wanted > self.stored && self.seen >= self.wanted {
+            self.store_idle_position();
+        }
         Ok(())
     }
 
@@ -238,19 +244,46 @@ impl<L: Loop> Streaming<'_, L> {
             status.open_bytes = load.memory_bytes as u64 + load.disk_bytes;
         });
         if self.seen <= self.stored && observation.position > self.stored {
-            // A standby refuses; there the keepalives must do.
-            if let Err(error) = guardian::heartbeat(self.sql.client(), &self.source.name).await {
-                tracing::debug!(source = %self.source.name, %error, "no heartbeat");
+            self.heartbeat().await;
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Again { table, reply } => {
+                // The asker may be gone.
+                let _ = reply.send(self.source.again(table).await);
+                // What it changed is learnt with the next work; there is some at once.
+                if self.applying.is_none() {
+                    self.apply(Work::Position(self.seen));
+                }
+            }
+            Command::Reach { until, reply } => {
+                let until = match until {
+                    Some(until) => until,
+                    None => {
+                        guardian::observe_slot(self.sql.client(), &self.source.settings)
+                            .await?
+                            .position
+                    }
+                };
+                self.wanted = self.wanted.max(until);
+                let _ = reply.send(Ok(until));
+                self.heartbeat().await;
             }
         }
         Ok(())
     }
 
-    async fn obey(&mut self, command: Command) {
-        self.source.obey(command).await;
-        // What it changed is learnt with the next work; there is some at once.
-        if self.applying.is_none() {
-            self.apply(Work::Position(self.seen));
+    /// Says something where nobody writes, so that the stream goes on.
+    async fn heartbeat(&mut self) {
+        if self.seen >= self.wanted && self.seen > self.stored {
+            return;
+        }
+        // A standby refuses; there the keepalives must do.
+        if let Err(error) = guardian::heartbeat(self.sql.client(), &self.source.name).await {
+            tracing::debug!(source = %self.source.name, %error, "no heartbeat");
         }
     }
 }
