@@ -32,6 +32,6 @@ mod table;
 pub use column_type::{column_type, is_serial, sql_type};
 pub use failure::evaluation_failure;
 pub use functions::Functions;
-pub use parse::{Parsed, Show, Statement, parse};
+pub use parse::{Parsed, Show, SourceKind, SourceOptions, SourceStatement, Statement, parse};
 pub use planner::{Planner, Prepared, Purpose};
 pub use table::{RelationTable, relation_of};

@@ -3,10 +3,11 @@
 //! What differs from Postgres' grammar: `user` is a plain name (`SELECT * FROM user` reads the table), `DATETIME` and
 //! `UNSIGNED` are types, and `CREATE MATERIALIZED VIEW … AS SELECT … WITH (name = value)` may have its options behind
 //! the query as well as, like in Postgres, before `AS`. How a script is cut is in `script`, our own statements are in
-//! `own`, the wording of failures in `syntax_error`.
+//! `own` and `source`, the wording of failures in `syntax_error`.
 
 mod own;
 mod script;
+mod source;
 mod syntax_error;
 
 use datafusion::sql::sqlparser::ast;
@@ -14,6 +15,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use script::Piece;
+pub use source::{SourceKind, SourceOptions, SourceStatement};
 pub(crate) use syntax_error::lower_first;
 use viewfeed_change::{Error, Result};
 
@@ -47,6 +49,8 @@ pub enum Statement {
     },
     /// `SHOW …`.
     Show(Show),
+    /// `CREATE SOURCE`, `ALTER SOURCE`, `DROP SOURCE`.
+    Source(SourceStatement),
 }
 
 /// What to show. Names are as written in a catalog: unquoted parts in lower case, parts joined with a dot.
@@ -62,6 +66,10 @@ pub enum Show {
     Modules,
     /// `SHOW CREATE name`.
     Create(String),
+    /// `SHOW SOURCES`.
+    Sources,
+    /// `SHOW CREATE SOURCE name`.
+    CreateSource(String),
 }
 
 /// The statements of `sql`. Fails as `Invalid`/`SQL_SYNTAX` with line and column.

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast;
 use viewfeed_change::ErrorKind;
-use viewfeed_query::{Show, Statement, parse};
+use viewfeed_query::{Show, SourceKind, SourceOptions, SourceStatement, Statement, parse};
 
 fn one(sql: &str) -> Statement {
     let mut parsed = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -154,6 +154,11 @@ fn our_own_statements_are_recognised() {
             "SHOW CREATE MATERIALIZED VIEW s.v",
             Show::Create("s.v".to_owned()),
         ),
+        ("SHOW SOURCES", Show::Sources),
+        ("show create source Shop", Show::CreateSource("shop".to_owned())),
+        // A relation may be called so.
+        ("SHOW CREATE source", Show::Create("source".to_owned())),
+        ("SHOW CREATE source.v", Show::Create("source.v".to_owned())),
     ];
     for (text, want) in shows {
         match one(text) {
@@ -172,6 +177,134 @@ fn our_own_statements_are_recognised() {
         }
     }
     assert!(matches!(sql("EXPLAIN SELECT 1"), ast::Statement::Explain { .. }));
+}
+
+fn source(text: &str) -> SourceStatement {
+    match one(text) {
+        Statement::Source(statement) => statement,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn options(pairs: &[(&str, &str)]) -> SourceOptions {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    SourceOptions(pairs.iter().map(owned).collect())
+}
+
+#[test]
+fn a_source_is_created_with_texts_numbers_and_words_as_options() {
+    let text = "create source if not exists Shop from postgres (
+        connection = 'host=db password=''it\\''s''', -- a comment; with a semicolon
+        Tables = $$public.*, crm.\"Order\"$$, slot = E'a\\tb', parallel = 4, tls = TRUE);";
+    let want = SourceStatement::Create {
+        name: "shop".to_owned(),
+        if_not_exists: true,
+        kind: SourceKind::Postgres,
+        options: options(&[
+            ("connection", "host=db password='it\\'s'"),
+            ("tables", "public.*, crm.\"Order\""),
+            ("slot", "a\tb"),
+            ("parallel", "4"),
+            ("tls", "TRUE"),
+        ]),
+    };
+    assert_eq!(source(text), want);
+    let SourceStatement::Create {
+        name, if_not_exists, ..
+    } = source("CREATE SOURCE \"My Shop\" FROM POSTGRES (connection = 'x')")
+    else {
+        panic!();
+    };
+    assert_eq!((name.as_str(), if_not_exists), ("My Shop", false));
+}
+
+#[test]
+fn a_source_is_altered_and_dropped() {
+    let name = "shop".to_owned();
+    let resync = |table: Option<&str>| SourceStatement::Resync {
+        name: name.clone(),
+        table: table.map(str::to_owned),
+    };
+    assert_eq!(source("ALTER SOURCE shop RESYNC"), resync(None));
+    assert_eq!(
+        source("alter source shop resync table Public.\"Order\""),
+        resync(Some("public.Order"))
+    );
+    let set = SourceStatement::Set {
+        name: name.clone(),
+        options: options(&[("wal_limit", "20GB")]),
+    };
+    assert_eq!(source("ALTER SOURCE shop SET (wal_limit = '20GB')"), set);
+    let drop = |if_exists, cascade| SourceStatement::Drop {
+        name: name.clone(),
+        if_exists,
+        cascade,
+    };
+    assert_eq!(source("DROP SOURCE shop"), drop(false, false));
+    assert_eq!(source("DROP SOURCE shop RESTRICT"), drop(false, false));
+    assert_eq!(source("DROP SOURCE IF EXISTS shop CASCADE"), drop(true, true));
+    assert!(matches!(
+        sql("CREATE TABLE source (a INT)"),
+        ast::Statement::CreateTable(_)
+    ));
+}
+
+#[test]
+fn a_wrong_statement_about_a_source_says_what_it_should_look_like() {
+    for (text, message) in [
+        (
+            "CREATE SOURCE shop",
+            "line 1:19: expected FROM POSTGRES, found the end of the statement",
+        ),
+        (
+            "CREATE SOURCE shop FROM MYSQL (a = 1)",
+            "line 1:25: expected POSTGRES, the kind of source, found `MYSQL`",
+        ),
+        (
+            "CREATE SOURCE shop FROM POSTGRES ()",
+            "line 1:35: expected the name of an option, found `)`",
+        ),
+        (
+            "CREATE SOURCE shop FROM POSTGRES (a 'secret')",
+            "line 1:37: expected `=`, found a text",
+        ),
+        (
+            "CREATE SOURCE shop FROM POSTGRES (a = 10 GB)",
+            "line 1:42: expected `,` or `)`, found `GB`",
+        ),
+        (
+            "CREATE SOURCE shop FROM POSTGRES (a = )",
+            "line 1:39: expected a text, number or word as the value of an option, found `)`",
+        ),
+        (
+            "CREATE SOURCE a.b FROM POSTGRES (a = 1)",
+            "line 1:16: expected FROM POSTGRES, found `.`",
+        ),
+        (
+            "ALTER SOURCE shop RENAME TO x",
+            "line 1:19: expected SET or RESYNC, found `RENAME`",
+        ),
+        (
+            "DROP SOURCE shop, other",
+            "line 1:17: expected the end of the statement, found `,`",
+        ),
+    ] {
+        let error = failure(text);
+        assert_eq!(error.message(), message);
+        let verb = text.split(' ').next().unwrap();
+        let form = format!("{verb} SOURCE ");
+        assert!(error.advice().unwrap().starts_with(&form), "{error}");
+    }
+}
+
+#[test]
+fn the_options_of_a_source_are_not_shown_for_debugging() {
+    let statement = source("CREATE SOURCE shop FROM POSTGRES (connection = 'password=secret')");
+    let shown = format!("{statement:?}");
+    assert!(
+        shown.contains("connection") && !shown.contains("secret"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -238,8 +371,36 @@ fn deep_nesting_is_refused() {
 fn arbitrary_text_never_panics() {
     use proptest::prelude::*;
     let words = prop::sample::select(vec![
-        "SELECT", "FROM", "user", "CREATE", "VIEW", "AS", "WITH", "(", ")", "=", "'a", "'b'", "\"", "$$",
-        "--", "/*", ";", "\n", "é", "SHOW", "COLUMNS", "EXPLAIN", "DESCRIBE", ".", ",", "1", "$1", "\\",
+        "SELECT",
+        "FROM",
+        "user",
+        "CREATE",
+        "VIEW",
+        "AS",
+        "WITH",
+        "(",
+        ")",
+        "=",
+        "'a",
+        "'b'",
+        "\"",
+        "$$",
+        "--",
+        "/*",
+        ";",
+        "\n",
+        "é",
+        "SHOW",
+        "COLUMNS",
+        "EXPLAIN",
+        "DESCRIBE",
+        "SOURCE",
+        "FROM POSTGRES",
+        ".",
+        ",",
+        "1",
+        "$1",
+        "\\",
         "E'",
     ]);
     let script = prop::collection::vec(words, 0..12).prop_map(|words| words.join(" "));

@@ -8,6 +8,7 @@ mod explain;
 mod interactive;
 mod read;
 mod show;
+mod source;
 mod system;
 
 use crate::pipeline::{Committed, Failures, Job, StatementAnswer};
@@ -174,6 +175,7 @@ impl Session {
                 _ => self.transaction(vec![parsed], schema).await,
             },
             Statement::ExplainView { name, verbose } => self.explain_view(name, *verbose, schema).await,
+            Statement::Source(_) => Err(source::not_wired()),
             Statement::Show(show) => {
                 let modules = self.shared.modules.borrow().clone();
                 let (reader, relations) = (self.shared.store.reader(), self.shared.feed.relations());

@@ -117,6 +117,13 @@ fn form(piece: &Piece<'_>) -> &'static str {
     };
     let has = |word: &str| head.iter().any(|token| is_word(token, word));
     match () {
+        () if starts(&["create", "source"]) => {
+            "CREATE SOURCE [IF NOT EXISTS] name FROM POSTGRES (connection = 'host=… dbname=… user=…', option = 'value', …)"
+        }
+        () if starts(&["alter", "source"]) => {
+            "ALTER SOURCE name SET (option = 'value', …), or ALTER SOURCE name RESYNC [TABLE name]"
+        }
+        () if starts(&["drop", "source"]) => "DROP SOURCE [IF EXISTS] name [CASCADE]",
         () if starts(&["create"]) && has("view") => {
             "CREATE [OR REPLACE] MATERIALIZED VIEW [IF NOT EXISTS] name [WITH (require = 'incremental')] AS SELECT …"
         }
@@ -129,7 +136,9 @@ fn form(piece: &Piece<'_>) -> &'static str {
         () if starts(&["update"]) => "UPDATE name SET column = value, … [WHERE …] [RETURNING …]",
         () if starts(&["delete"]) => "DELETE FROM name [WHERE …] [RETURNING …]",
         () if starts(&["explain"]) => "EXPLAIN VIEW [VERBOSE] name, or EXPLAIN SELECT …",
-        () if starts(&["show"]) => "SHOW RELATIONS | VIEWS | MODULES | COLUMNS FROM name | CREATE name",
+        () if starts(&["show"]) => {
+            "SHOW RELATIONS | VIEWS | MODULES | SOURCES | COLUMNS FROM name | CREATE name | CREATE SOURCE name"
+        }
         () if starts(&["select"]) || starts(&["with"]) => {
             "check the commas, parentheses and keywords around this place; names that are keywords need \"quotes\""
         }

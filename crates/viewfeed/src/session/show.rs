@@ -1,6 +1,6 @@
 //! `SHOW …`: what exists, as rows.
 
-use super::system;
+use super::{source, system};
 use crate::pipeline::Failures;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
@@ -25,6 +25,7 @@ pub(super) fn rows(
         }
         Show::Views => system::views(relations, reader, failures)?,
         Show::Modules => module_list(modules)?,
+        Show::Sources | Show::CreateSource(_) => return Err(source::not_wired()),
         Show::Columns(name) => columns(relations.resolve(name, search_schema)?)?,
         Show::Create(name) => {
             let relation = relations.resolve(name, search_schema)?;
