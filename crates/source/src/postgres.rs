@@ -18,5 +18,5 @@ pub mod value;
 
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
 pub use lsn::Lsn;
-pub use settings::Settings;
+pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, TableShape};
