@@ -9,14 +9,29 @@
 //! copy                      the rows that were there before, exactly joined to the stream
 //! ```
 
+mod answer;
 mod change;
+mod guardian;
 mod lsn;
 pub mod pgoutput;
+mod preflight;
+mod publication;
 mod settings;
 mod shape;
+mod slot;
 pub mod value;
+mod wanted;
 
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
+pub use guardian::{
+    Guardian, HEARTBEAT_PREFIX, Observation, SlotLag, Verdict, WalLimit, heartbeat, observe_slot,
+};
 pub use lsn::Lsn;
+pub use preflight::{Finding, Severity, check, examine};
+pub use publication::{
+    Ensured, Membership, MembershipChanges, Publication, drop_publication, ensure, read_publication,
+};
 pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, TableShape};
+pub use slot::{OrphanSlot, Slot, SlotReader, SlotState, WalStatus, drop_slot, orphan_slots, slot_state};
+pub use wanted::{Access, Refusal, RefusedTable, WantedTable, WantedTables, wanted_tables};

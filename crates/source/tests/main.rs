@@ -13,5 +13,8 @@ mod definition;
 mod insert;
 mod model;
 mod pgoutput;
+mod postgres_lifecycle;
+mod postgres_preflight;
+mod postgres_world;
 mod rows;
 mod update;
