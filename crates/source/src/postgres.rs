@@ -17,34 +17,43 @@ mod collect;
 mod connection;
 mod copy;
 mod failure;
-pub mod guardian;
+mod guardian;
 mod ingest;
 mod kept;
 mod lsn;
 pub mod pgoutput;
-pub mod preflight;
-pub mod publication;
+mod preflight;
+mod publication;
 mod replication;
 mod run;
 mod settings;
 mod shape;
-pub mod slot;
+mod slot;
 mod sql_error;
 pub mod stored;
 pub mod value;
-pub mod wanted;
+mod wanted;
 mod work;
 
 pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
 pub use connection::{Connector, SqlSession};
 pub use copy::{CopyEvent, CopyOptions, CopyProgress, SnapshotCopy, TableProgress};
+pub use guardian::{
+    Guardian, HEARTBEAT_PREFIX, Observation, SlotLag, Verdict, WalLimit, heartbeat, observe_slot,
+};
 pub use ingest::{Ingest, Ingested, IngestedTransaction};
 pub use lsn::Lsn;
+pub use preflight::{Finding, Severity, check, examine};
+pub use publication::{
+    Ensured, Membership, MembershipChanges, Publication, drop_publication, ensure, read_publication,
+};
 pub use replication::{
     CreatedSlot, NewSlot, Received, Replication, ReplicationStream, StartOptions, SystemIdentity,
 };
 pub use run::{RunningSource, Source, SourceState, SourceStatus};
 pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
+pub use slot::{OrphanSlot, Slot, SlotReader, SlotState, WalStatus, drop_slot, orphan_slots, slot_state};
+pub use wanted::{Access, Refusal, RefusedTable, WantedTable, WantedTables, wanted_tables};
 pub use work::{Applied, Copy, Loop, Work};

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Print what a server is running.
     Status(Status),
+    /// Check whether a Postgres server is ready to be a source, and print what to run there if it is not.
+    Doctor(Doctor),
     /// Measure this machine: latency and throughput of the whole program, beside what the disk alone can do.
     Bench(Bench),
 }
@@ -166,6 +168,26 @@ pub(crate) struct Check {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) remote: Remote,
+}
+
+/// Check a Postgres server.
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Where the Postgres server is: 'host=… dbname=… user=…' or postgres://user@host/dbname. Without it, the sources of the
+    /// settings file are checked.
+    pub(crate) connection: Option<String>,
+    /// Which source of the settings file; with a connection, what the source will be called [default: postgres].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// With a connection: an option as in CREATE SOURCE, for example `--option 'tables=public.*'`; may be repeated.
+    #[arg(long = "option", value_name = "NAME=VALUE", requires = "connection")]
+    pub(crate) options: Vec<String>,
+    /// The settings file [default: viewfeed.toml, if it is there].
+    #[arg(long, env = "VIEWFEED_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON, one finding a line.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Measure.

@@ -3,6 +3,7 @@
 mod bench;
 mod call;
 mod check;
+mod doctor;
 mod serve;
 mod sql;
 mod status;
@@ -27,6 +28,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Call(arguments) => runtime.block_on(call::run(arguments)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Status(arguments) => runtime.block_on(status::run(arguments)),
+        Command::Doctor(arguments) => runtime.block_on(doctor::run(arguments)),
         Command::Bench(arguments) => runtime.block_on(bench::run(arguments)),
     };
     // A thread that waits on stdin must not keep the program alive.

@@ -1,11 +1,14 @@
 //! Settings: flags, then `VIEWFEED_*`, then `viewfeed.toml`, then defaults that work with no file at all.
 
+mod source;
+
 use crate::cli::Serve;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use viewfeed_change::{Error, Result};
 use viewfeed_server::Origins;
+use viewfeed_source::postgres::Settings;
 use viewfeed_store::{Durability, Form, Options, Retention};
 
 const DEFAULT_CONFIG: &str = "viewfeed.toml";
@@ -22,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) message_bytes_max: usize,
     pub(crate) origins: Origins,
     pub(crate) json_logs: bool,
+    /// Sources that the file names, and their settings.
+    pub(crate) sources: Vec<(String, Settings)>,
 }
 
 /// The file's form. Names are those of the flags, with underscores.
@@ -39,6 +44,13 @@ struct File {
     message_kib: Option<usize>,
     origins: Option<String>,
     log_format: Option<String>,
+    #[serde(default)]
+    source: Vec<toml::Table>,
+}
+
+/// The sources of the settings file at `path`, or of the default one: names and settings.
+pub(crate) fn sources(path: Option<&Path>) -> Result<Vec<(String, Settings)>> {
+    source::all(read(path)?.source)
 }
 
 impl Config {
@@ -85,6 +97,7 @@ impl Config {
                 "json" => true,
                 other => return Err(wrong("log_format", other, "text or json")),
             },
+            sources: source::all(file.source)?,
         })
     }
 }

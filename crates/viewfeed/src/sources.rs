@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
 use viewfeed_source::postgres::{
-    Applied, Connector, Loop, Lsn, RunningSource, Settings, Source, SourceStatus, Work, preflight,
-    publication, slot, stored,
+    self, Applied, Connector, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source, SourceStatus,
+    Work, stored,
 };
 use viewfeed_store::Store;
 
@@ -244,15 +244,15 @@ async fn ask(jobs: &mpsc::Sender<Job>, source: &str, job: SourceJob) -> Result<(
 /// Fails if the server is not ready for the source; gives what else the user should know.
 async fn check(name: &str, settings: &Settings) -> Result<Vec<String>> {
     let session = Connector::new(settings)?.sql("viewfeed").await?;
-    let findings = preflight::check(session.client(), name, settings).await?;
+    let findings = postgres::check(session.client(), name, settings).await?;
     let of = |severity| {
         findings
             .iter()
             .filter(move |finding| finding.severity == severity)
     };
-    let errors: Vec<String> = of(preflight::Severity::Error).map(said).collect();
+    let errors: Vec<String> = of(Severity::Error).map(said).collect();
     match errors.is_empty() {
-        true => Ok(of(preflight::Severity::Warning).map(said).collect()),
+        true => Ok(of(Severity::Warning).map(said).collect()),
         false => {
             let message = format!(
                 "the server is not ready for source \"{name}\":\n{}",
@@ -265,7 +265,7 @@ async fn check(name: &str, settings: &Settings) -> Result<Vec<String>> {
 }
 
 /// A finding in a line or two.
-fn said(finding: &preflight::Finding) -> String {
+fn said(finding: &Finding) -> String {
     match &finding.run {
         Some(run) => format!("{}: {}; run: {run}", finding.what, finding.why),
         None => format!("{}: {}", finding.what, finding.why),
@@ -275,8 +275,8 @@ fn said(finding: &preflight::Finding) -> String {
 /// Removes what a dropped source left at its server.
 async fn clean_up(name: &str, settings: &Settings) -> Result<()> {
     let session = Connector::new(settings)?.sql("viewfeed").await?;
-    slot::drop_slot(session.client(), settings).await?;
-    publication::drop_publication(session.client(), name, settings).await?;
+    postgres::drop_slot(session.client(), settings).await?;
+    postgres::drop_publication(session.client(), name, settings).await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod crash;
+mod doctor;
 mod errors;
 mod filling;
 mod postgres;

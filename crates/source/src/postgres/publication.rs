@@ -176,26 +176,22 @@ pub(super) fn create_statement(publication: &str, tables: &[WantedTable]) -> Str
 }
 
 async fn alter(client: &Client, publication: &Publication, wanted: &WantedTables) -> Result<Ensured> {
-    check_whole_tables(publication, wanted)?;
+    check_identities(publication, wanted)?;
     let name = escape_identifier(&publication.name);
     let missing = wanted.tables.iter().filter(|table| !publication.has(table.oid));
     let added: Vec<String> = missing.map(WantedTable::sql_name).collect();
-    let is_wanted = |member: &&Member| {
-        let oid = member.membership.table;
-        wanted.tables.iter().any(|table| table.oid == oid)
-    };
-    let surplus = publication.members.iter().filter(|member| !is_wanted(member));
+    let surplus = publication
+        .members
+        .iter()
+        .filter(|member| !wanted.has(member.membership.table));
     let dropped: Vec<String> = surplus.map(Member::sql_name).collect();
     let mut statements = Vec::new();
-    if !dropped.is_empty() {
-        let list = dropped.iter().map(|table| format!("ONLY {table}"));
-        let list = list.collect::<Vec<_>>().join(", ");
-        statements.push(format!("ALTER PUBLICATION {name} DROP TABLE {list}"));
-    }
-    if !added.is_empty() {
-        let list = added.iter().map(|table| format!("ONLY {table}"));
-        let list = list.collect::<Vec<_>>().join(", ");
-        statements.push(format!("ALTER PUBLICATION {name} ADD TABLE {list}"));
+    for (verb, tables) in [("DROP", &dropped), ("ADD", &added)] {
+        if !tables.is_empty() {
+            let list = tables.iter().map(|table| format!("ONLY {table}"));
+            let list = list.collect::<Vec<_>>().join(", ");
+            statements.push(format!("ALTER PUBLICATION {name} {verb} TABLE {list}"));
+        }
     }
     if !publication.lacks.is_empty() || !publication.is_via_root {
         statements.push(format!("ALTER PUBLICATION {name} SET ({})", parameters()));
@@ -223,13 +219,12 @@ fn check_adopted(publication: &Publication, settings: &Settings, wanted: &Wanted
             format!("ALTER PUBLICATION {name} SET ({})", parameters()),
         ));
     }
-    check_whole_tables(publication, wanted)?;
+    check_identities(publication, wanted)?;
     let patterns = settings.patterns()?;
     let is_named = |table: &&WantedTable| {
-        let named = patterns.iter().filter(|pattern| pattern.table.is_some());
-        named
-            .into_iter()
-            .any(|pattern| pattern.matches(&table.schema, &table.name))
+        patterns
+            .iter()
+            .any(|pattern| pattern.table.is_some() && pattern.matches(&table.schema, &table.name))
     };
     let mut named = wanted.tables.iter().filter(is_named);
     match named.find(|table| !publication.has(table.oid)) {
@@ -242,24 +237,23 @@ fn check_adopted(publication: &Publication, settings: &Settings, wanted: &Wanted
     }
 }
 
-/// That no wanted table is published by a part of its rows only: the copy of what was there before would have all of them.
-fn check_whole_tables(publication: &Publication, wanted: &WantedTables) -> Result<()> {
-    let is_wanted = |member: &&Member| {
-        let oid = member.membership.table;
-        wanted.tables.iter().any(|table| table.oid == oid)
-    };
-    let mut members = publication.members.iter().filter(is_wanted);
-    match members.find(|member| member.membership.filter.is_some()) {
-        None => Ok(()),
-        Some(member) => {
-            let (name, table) = (escape_identifier(&publication.name), member.sql_name());
-            let message = format!("publication {name} has a row filter on table {table}");
-            let run = format!(
-                "ALTER PUBLICATION {name} DROP TABLE ONLY {table}; ALTER PUBLICATION {name} ADD TABLE ONLY {table}"
+/// That no wanted table is published in a way that makes the server refuse its UPDATEs and DELETEs. (Rows and columns that
+/// somebody chose otherwise are theirs to choose.)
+fn check_identities(publication: &Publication, wanted: &WantedTables) -> Result<()> {
+    for table in &wanted.tables {
+        let of_table = |member: &&Member| member.membership.table == table.oid;
+        let Some(member) = publication.members.iter().find(of_table) else {
+            continue;
+        };
+        if member.filters_beyond_identity(table) || member.hides_identity(table) {
+            let (name, table) = (escape_identifier(&publication.name), table.sql_name());
+            let message = format!(
+                "the filter or columns of table {table} in publication {name} do not go with its replica identity"
             );
-            Err(unfit(message, run))
+            return Err(unfit(message, member.again(&publication.name)));
         }
     }
+    Ok(())
 }
 
 fn unfit(message: String, run: String) -> Error {

@@ -13,6 +13,7 @@ use std::fmt;
 use viewfeed_change::{Error, RelationName, Result};
 
 pub use secret::without_password;
+pub(super) use size::shown_bytes;
 pub use table_pattern::TablePattern;
 
 /// Bytes of a name at the server; it cuts longer ones off.
@@ -137,7 +138,7 @@ impl Settings {
             Some(self.publication.clone()),
             Some(self.slot.clone()),
             Some(self.text_columns.join(", ")).filter(|columns| !columns.is_empty()),
-            Some(size::shown(self.wal_bytes_max)),
+            Some(shown_bytes(self.wal_bytes_max)),
         ];
         let pairs = OPTIONS.into_iter().zip(values);
         pairs.filter_map(|(name, value)| Some((name, value?))).collect()

@@ -119,6 +119,11 @@ impl Refusal {
 }
 
 impl WantedTables {
+    /// Whether this table is one of them.
+    pub(super) fn has(&self, table: Oid) -> bool {
+        self.tables.iter().any(|wanted| wanted.oid == table)
+    }
+
     /// Fails if a table that was named, not only its schema, is missing or cannot be replicated.
     pub fn check_named(&self) -> Result<()> {
         if let Some(pattern) = self.unmatched.iter().find(|pattern| pattern.table.is_some()) {

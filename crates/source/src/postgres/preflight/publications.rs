@@ -140,11 +140,10 @@ fn absent(publication: &Publication, asked: &Asked<'_>) -> Result<Option<Finding
         }));
     }
     let patterns = asked.settings.patterns()?;
-    let named = patterns.iter().filter(|pattern| pattern.table.is_some());
-    let is_named = named.into_iter().any(|pattern| {
-        missing
+    let is_named = missing.iter().any(|table| {
+        patterns
             .iter()
-            .any(|table| pattern.matches(&table.schema, &table.name))
+            .any(|pattern| pattern.table.is_some() && pattern.matches(&table.schema, &table.name))
     });
     Ok(Some(match is_named {
         true => Finding::error(what, "the source names it", run),
@@ -154,12 +153,10 @@ fn absent(publication: &Publication, asked: &Asked<'_>) -> Result<Option<Finding
 
 /// Tables that it has and the source does not want.
 fn surplus(publication: &Publication, asked: &Asked<'_>) -> Option<Finding> {
-    let wanted = &asked.wanted.tables;
-    let is_wanted = |oid| wanted.iter().any(|table| table.oid == oid);
     let surplus = publication
         .members
         .iter()
-        .filter(|member| !is_wanted(member.membership.table));
+        .filter(|member| !asked.wanted.has(member.membership.table));
     let names: Vec<String> = surplus.map(|member| member.sql_name()).collect();
     if names.is_empty() {
         return None;
@@ -178,39 +175,31 @@ fn surplus(publication: &Publication, asked: &Asked<'_>) -> Option<Finding> {
     })
 }
 
-/// Row filters, and lists of columns without the identity.
+/// Row filters and lists of columns.
 fn part_of(publication: &Publication, table: &WantedTable) -> Vec<Finding> {
     let of_table = |member: &&super::super::publication::Member| member.membership.table == table.oid;
     let Some(member) = publication.members.iter().find(of_table) else {
         return Vec::new();
     };
+    let again = member.again(&publication.name);
     let (publication, name) = (escape_identifier(&publication.name), table.sql_name());
-    let again = format!(
-        "ALTER PUBLICATION {publication} DROP TABLE ONLY {name}; ALTER PUBLICATION {publication} ADD TABLE ONLY {name};"
-    );
     let mut findings = Vec::new();
     if member.membership.filter.is_some() {
-        let identity = table.identity.as_ref();
-        let is_outside = |column: &i16| identity.is_some_and(|identity| !identity.contains(column));
-        let breaks = member.filter_columns.iter().any(is_outside);
-        let why = match breaks {
-            true => {
-                "it reads columns outside of the replica identity: UPDATE and DELETE on the table fail for everybody"
-            }
-            false => "the copy of the rows that are there already has all of them, the stream would not",
-        };
         let what = format!("publication {publication} has a row filter on {name}");
-        findings.push(Finding::error(what, why, again.clone()));
+        findings.push(match member.filters_beyond_identity(table) {
+            false => Finding::note(what, "the other rows are left out"),
+            true => Finding::error(
+                what,
+                "it reads columns outside of the replica identity: UPDATE and DELETE on the table fail for everybody",
+                again.clone(),
+            ),
+        });
     }
-    if let Some(columns) = &member.membership.columns {
-        let covers = table
-            .identity
-            .as_ref()
-            .is_some_and(|identity| identity.iter().all(|column| columns.contains(column)));
+    if member.membership.columns.is_some() {
         let what = format!("publication {publication} has a column list for {name}");
-        findings.push(match covers {
-            true => Finding::note(what, "the other columns are left out"),
-            false => Finding::error(
+        findings.push(match member.hides_identity(table) {
+            false => Finding::note(what, "the other columns are left out"),
+            true => Finding::error(
                 what,
                 "it lacks columns of the replica identity: UPDATE and DELETE on the table fail for everybody",
                 again,

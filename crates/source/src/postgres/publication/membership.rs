@@ -5,8 +5,8 @@
 
 use super::super::answer::{self, Row};
 use super::super::pgoutput::Oid;
-use super::super::wanted;
-use postgres_protocol::escape::escape_literal;
+use super::super::wanted::{self, WantedTable};
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 use viewfeed_change::Result;
@@ -74,6 +74,31 @@ impl Member {
     /// As SQL writes it.
     pub(in super::super) fn sql_name(&self) -> String {
         wanted::sql_name(&self.schema, &self.name)
+    }
+
+    /// Whether its row filter reads columns that the replica identity of `table`, the same table, does not have.
+    pub(in super::super) fn filters_beyond_identity(&self, table: &WantedTable) -> bool {
+        let identity = table.identity.as_ref();
+        let is_beyond = |column: &i16| identity.is_some_and(|identity| !identity.contains(column));
+        self.filter_columns.iter().any(is_beyond)
+    }
+
+    /// Whether its list of columns lacks one of that identity.
+    pub(in super::super) fn hides_identity(&self, table: &WantedTable) -> bool {
+        match (&self.membership.columns, &table.identity) {
+            (None, _) => false,
+            // The identity is the whole row.
+            (Some(_), None) => true,
+            (Some(columns), Some(identity)) => !identity.iter().all(|column| columns.contains(column)),
+        }
+    }
+
+    /// The statements that put it whole into the publication `publication`.
+    pub(in super::super) fn again(&self, publication: &str) -> String {
+        let (publication, table) = (escape_identifier(publication), self.sql_name());
+        format!(
+            "ALTER PUBLICATION {publication} DROP TABLE ONLY {table}; ALTER PUBLICATION {publication} ADD TABLE ONLY {table};"
+        )
     }
 }
 

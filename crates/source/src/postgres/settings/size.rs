@@ -31,7 +31,7 @@ pub(super) fn bytes(option: &str, text: &str) -> Result<u64> {
 }
 
 /// In the largest unit that gives a whole number.
-pub(super) fn shown(bytes: u64) -> String {
+pub(in super::super) fn shown_bytes(bytes: u64) -> String {
     let unit = UNITS.iter().find(|(_, factor)| bytes.is_multiple_of(*factor));
     let (name, factor) = unit.expect("every number is a multiple of 1");
     format!("{}{name}", bytes / factor)

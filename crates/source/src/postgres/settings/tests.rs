@@ -125,7 +125,7 @@ fn sizes_are_written_as_postgres_writes_them() {
         ("18446744073709551615B", u64::MAX, "18446744073709551615B"),
     ] {
         assert_eq!(size::bytes("wal_limit", text).unwrap(), bytes, "{text}");
-        assert_eq!(size::shown(bytes), back);
+        assert_eq!(shown_bytes(bytes), back);
     }
 }
 

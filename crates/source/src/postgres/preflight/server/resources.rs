@@ -1,5 +1,6 @@
 //! What the server has for us: slots, senders, disk for its log, memory, time.
 
+use super::super::super::settings::shown_bytes;
 use super::{Finding, Server, Settings, VERSION_OF_FAILOVER_SLOTS};
 
 /// Slots a source uses at most at once: its own, and one for a while when a table is added.
@@ -67,8 +68,9 @@ fn kept_wal(server: &Server, settings: &Settings) -> Option<Finding> {
     const NAME: &str = "max_slot_wal_keep_size";
     let limit = server.number(NAME)?;
     let ours = i64::try_from(settings.wal_bytes_max).unwrap_or(i64::MAX);
-    let megabytes = |bytes: i64| format!("{}MB", bytes.max(1 << 20) >> 20);
-    let run = server.to_set(NAME, &megabytes(ours.saturating_mul(2)), false);
+    // The server counts in MB.
+    let shown = |bytes: i64| shown_bytes((bytes.max(1 << 20) as u64) >> 20 << 20);
+    let run = server.to_set(NAME, &shown(ours.saturating_mul(2)), false);
     Some(match limit {
         ..0 => Finding::warning(
             format!("{NAME} is -1"),
@@ -76,14 +78,14 @@ fn kept_wal(server: &Server, settings: &Settings) -> Option<Finding> {
             run,
         ),
         limit if limit < ours => Finding::warning(
-            format!("{NAME} is {}", megabytes(limit)),
+            format!("{NAME} is {}", shown(limit)),
             format!(
                 "the server drops the slot before viewfeed's own wal_limit ({}) is reached; the tables are then copied anew",
-                megabytes(ours)
+                shown(ours)
             ),
             run,
         ),
-        limit => Finding::good(format!("{NAME} is {}", megabytes(limit))),
+        limit => Finding::good(format!("{NAME} is {}", shown(limit))),
     })
 }
 
@@ -109,7 +111,7 @@ fn sender_timeout(server: &Server) -> Option<Finding> {
 fn decoding_memory(server: &Server) -> Option<Finding> {
     const NAME: &str = "logical_decoding_work_mem";
     let bytes = server.number(NAME)?;
-    let what = format!("{NAME} is {} kB", bytes >> 10);
+    let what = format!("{NAME} is {}", shown_bytes(bytes.max(0) as u64));
     Some(match bytes < DECODING_MEMORY_MIN_BYTES {
         true => Finding::warning(
             what,

@@ -101,14 +101,14 @@ fn each_setting_that_hurts_is_named_with_what_to_run() {
             "-1",
             Warning,
             "max_slot_wal_keep_size is -1",
-            "max_slot_wal_keep_size = '20480MB'",
+            "max_slot_wal_keep_size = '20GB'",
         ),
         (
             "max_slot_wal_keep_size",
             "1024",
             Warning,
-            "max_slot_wal_keep_size is 1024MB",
-            "'20480MB'",
+            "max_slot_wal_keep_size is 1GB",
+            "'20GB'",
         ),
         (
             "wal_sender_timeout",
@@ -128,7 +128,7 @@ fn each_setting_that_hurts_is_named_with_what_to_run() {
             "logical_decoding_work_mem",
             "64",
             Warning,
-            "logical_decoding_work_mem is 64 kB",
+            "logical_decoding_work_mem is 64kB",
             "'64MB'",
         ),
         (
