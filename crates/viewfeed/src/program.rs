@@ -80,7 +80,7 @@ pub(crate) async fn serve(
         opened.clock.clone(),
         &config.data,
     );
-    sources.start(Vec::new()).await?;
+    sources.start(config.sources.clone()).await?;
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let status = status_source(&config, &opened, started);
     let answering = tokio::spawn(gateway::run(received, sessions(&opened, &sources)?, status));

@@ -18,6 +18,8 @@ use viewfeed_store::Store;
 
 /// How long a client waits for a position.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long CREATE SOURCE waits for the first connection.
+const STREAMING_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Where large transactions are kept until they are whole, in the data folder.
 const SPOOL: &str = "spool";
 
@@ -93,9 +95,11 @@ impl Sources {
             return Err(Error::new(ErrorKind::Exists, "SOURCE_EXISTS", message)
                 .hint("drop it first, change it with ALTER SOURCE, or use IF NOT EXISTS"));
         }
-        let notices = check(name, &settings).await?;
+        let mut notices = check(name, &settings).await?;
         let committed = self.put(name, settings.clone()).await?;
-        running.insert(name.to_owned(), self.inner.run(name, settings));
+        let source = self.inner.run(name, settings);
+        notices.extend(until_streaming(&source).await);
+        running.insert(name.to_owned(), source);
         Ok((committed, notices))
     }
 
@@ -261,6 +265,20 @@ async fn check(name: &str, settings: &Settings) -> Result<Vec<String>> {
             Err(Error::new(ErrorKind::Precondition, "SOURCE_NOT_READY", message)
                 .hint("viewfeed doctor shows everything that it looks at"))
         }
+    }
+}
+
+/// Waits until a new source has its tables, so that views can be made over them; else gives what is in the way.
+async fn until_streaming(source: &RunningSource) -> Option<String> {
+    let mut status = source.watch();
+    let settled = status.wait_for(|status| status.connections > 0 || status.problem.is_some());
+    match tokio::time::timeout(STREAMING_WAIT_MAX, settled).await {
+        Ok(Ok(status)) => {
+            let problem = status.problem.as_ref()?;
+            Some(format!("the source was made, and tries again: {problem}"))
+        }
+        Ok(Err(_)) => Some("the source was stopped".to_owned()),
+        Err(_) => Some("the source was made, and is still connecting; SHOW SOURCES shows it".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A Postgres database as a source, with the real server and the real binary.
 
-use crate::server::{Running, sql, sql_error, start};
+use crate::server::{sql, start};
 use serde_json::{Value, json};
 use viewfeed_testbed::{Postgres, Psql, Viewfeed};
 

@@ -14,13 +14,6 @@ const INTERRUPTED: i32 = 130;
 pub(super) async fn run(flags: Serve) -> Result<()> {
     let config = Config::load(flags)?;
     start_logging(config.json_logs);
-    if !config.sources.is_empty() {
-        let sources = config.sources.len();
-        tracing::warn!(
-            sources,
-            "the settings file has sources, but this server does not run them yet"
-        );
-    }
     let (data, modules) = (
         config.data.display().to_string(),
         config.modules.display().to_string(),
