@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
+use viewfeed_source::postgres::stored::StoredTable;
 use viewfeed_source::postgres::{
     self, Applied, Connector, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source, SourceStatus,
     Work, stored,
@@ -41,6 +42,8 @@ struct Inner {
 pub(crate) struct ShownSource {
     pub(crate) name: String,
     pub(crate) settings: Settings,
+    /// Its tables.
+    pub(crate) tables: Vec<StoredTable>,
     /// None if it does not run: the server is stopping.
     pub(crate) status: Option<SourceStatus>,
 }
@@ -111,13 +114,15 @@ impl Sources {
     ) -> Result<(Committed, Vec<String>)> {
         let mut running = self.inner.running.lock().await;
         let settings = self.settings(name)?.with_options(name, options)?;
-        let notices = check(name, &settings).await?;
+        let mut notices = check(name, &settings).await?;
         if let Some(source) = running.remove(name) {
             source.stop().await;
         }
         let committed = self.put(name, settings.clone()).await;
         let settings = self.settings(name).unwrap_or(settings);
-        running.insert(name.to_owned(), self.inner.run(name, settings));
+        let source = self.inner.run(name, settings);
+        notices.extend(until_streaming(&source).await);
+        running.insert(name.to_owned(), source);
         Ok((committed?, notices))
     }
 
@@ -128,7 +133,8 @@ impl Sources {
         source.again(table).await
     }
 
-    /// Waits until everything that was committed at the server before `until` (now, if there is none) is visible here.
+    /// Waits until everything that was committed at the server before `until` (now, if there is none) is visible here, also
+    /// in tables that are being copied.
     pub(crate) async fn wait(&self, name: &str, until: Option<&str>) -> Result<()> {
         let until: Option<Lsn> = until.map(str::parse).transpose()?;
         let (asked, mut status) = {
@@ -136,14 +142,16 @@ impl Sources {
             let source = running.get(name).ok_or_else(|| unknown(name))?;
             (source.reach(until).await?, source.watch())
         };
-        let until = asked.await?;
-        let reached = status.wait_for(|status| status.position >= until);
+        let reached = async {
+            let until = asked.await?;
+            let reached = status.wait_for(|status| status.has_reached(until)).await;
+            reached.map(drop).map_err(|_| unknown(name))
+        };
         match tokio::time::timeout(WAIT_MAX, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(unknown(name)),
+            Ok(reached) => reached,
             Err(_) => {
                 let message = format!(
-                    "source \"{name}\" did not reach {until} within {} s",
+                    "source \"{name}\" did not get there within {} s",
                     WAIT_MAX.as_secs()
                 );
                 Err(
@@ -187,13 +195,17 @@ impl Sources {
     /// Every source, to be shown.
     pub(crate) async fn shown(&self) -> Result<Vec<ShownSource>> {
         let running = self.inner.running.lock().await;
-        let sources = stored::sources(&self.inner.store.reader())?.into_iter();
-        let shown = sources.map(|(name, settings)| ShownSource {
-            status: running.get(&name).map(RunningSource::status),
-            name,
-            settings,
-        });
-        Ok(shown.collect())
+        let reader = self.inner.store.reader();
+        let mut shown = Vec::new();
+        for (name, settings) in stored::sources(&reader)? {
+            shown.push(ShownSource {
+                status: running.get(&name).map(RunningSource::status),
+                tables: stored::tables(&reader, &name)?,
+                name,
+                settings,
+            });
+        }
+        Ok(shown)
     }
 
     async fn put(&self, name: &str, settings: Settings) -> Result<Committed> {

@@ -1,6 +1,6 @@
 //! A Postgres database as a source, with the real server and the real binary.
 
-use crate::server::{sql, start};
+use crate::server::{Running, sql, sql_error, start};
 use serde_json::{Value, json};
 use viewfeed_testbed::{Postgres, Psql, Viewfeed};
 
@@ -88,4 +88,240 @@ fn a_view_over_postgres_holds_what_was_there_and_what_comes() {
         &format!("SELECT * FROM ({BY_REGION}) AS t ORDER BY region"),
     );
     assert_eq!(rows(&server, "SELECT * FROM by_region ORDER BY region"), truth);
+}
+
+/// Whether a table here is what it is there, by number, sums and a checksum over all of it.
+fn is_same(server: &Viewfeed, psql: &mut Psql, table: &str, columns: &str) {
+    let here = rows(server, &format!("SELECT {columns} FROM shop.{table} ORDER BY 1"));
+    let there = psql
+        .query(&format!("SELECT {columns} FROM {table} ORDER BY 1"))
+        .unwrap();
+    let text = |value: &Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let names: Vec<&str> = columns.split(", ").collect();
+    let here: Vec<Vec<Option<String>>> = here
+        .iter()
+        .map(|row| names.iter().map(|name| text(&row[*name])).collect())
+        .collect();
+    assert_eq!(here.len(), there.len(), "rows of {table}");
+    assert_eq!(here, there);
+}
+
+const PLAIN: &[&str] = &[
+    "CREATE TABLE item (id int PRIMARY KEY, name text, size int)",
+    "INSERT INTO item SELECT i, 'n' || i, i % 7 FROM generate_series(1, 500) i",
+];
+
+#[test]
+fn it_goes_on_where_it_was_after_either_side_is_killed() {
+    let mut primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    sql(
+        &server,
+        "CREATE MATERIALIZED VIEW sizes AS SELECT size, count(*) AS n FROM shop.item GROUP BY size",
+    );
+    server.kill();
+    run(
+        &mut psql,
+        &[
+            "UPDATE item SET size = size + 1 WHERE id % 2 = 0",
+            "DELETE FROM item WHERE id = 5",
+        ],
+    );
+    let server = start(dir.path());
+    is_same(&server, &mut psql, "item", "id, name, size");
+
+    drop(psql);
+    primary.crash();
+    primary.resume();
+    let mut psql = primary.connect();
+    run(&mut psql, &["INSERT INTO item VALUES (9000, 'after', 1)"]);
+    server.wait_for_log("a source was interrupted", 1);
+    is_same(&server, &mut psql, "item", "id, name, size");
+    let view = sql(&server, "SELECT * FROM sizes ORDER BY size");
+    assert_eq!(
+        view,
+        sql(
+            &server,
+            "SELECT size, count(*) AS n FROM shop.item GROUP BY size ORDER BY size"
+        )
+    );
+}
+
+#[test]
+fn columns_come_and_go_and_tables_are_emptied() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    sql(
+        &server,
+        "CREATE MATERIALIZED VIEW names AS SELECT id, name FROM shop.item;
+        CREATE MATERIALIZED VIEW sizes AS SELECT size, count(*) AS n FROM shop.item GROUP BY size",
+    );
+    run(
+        &mut psql,
+        &[
+            "ALTER TABLE item ADD COLUMN extra text DEFAULT 'old'",
+            "INSERT INTO item VALUES (1000, 'new', 1, 'new')",
+        ],
+    );
+    wait_for_column(&server, "extra", true);
+    is_same(&server, &mut psql, "item", "id, name, size, extra");
+
+    run(
+        &mut psql,
+        &[
+            "ALTER TABLE item DROP COLUMN size",
+            "UPDATE item SET name = 'x' WHERE id = 1",
+        ],
+    );
+    wait_for_column(&server, "size", false);
+    is_same(&server, &mut psql, "item", "id, name, extra");
+    let states = sql(
+        &server,
+        "SELECT name, state, detail FROM viewfeed.views ORDER BY name",
+    );
+    assert_eq!(
+        (&states[0]["state"], &states[1]["state"]),
+        (&json!("live"), &json!("failed")),
+        "{states:?}"
+    );
+    assert_eq!(
+        sql(&server, "SELECT name FROM names WHERE id = 1")[0]["name"],
+        "x"
+    );
+
+    run(
+        &mut psql,
+        &["TRUNCATE item", "INSERT INTO item VALUES (7, 'only', 'row')"],
+    );
+    assert_eq!(rows(&server, "SELECT id FROM names"), [json!({"id": 7})]);
+}
+
+fn wait_for_column(server: &Viewfeed, column: &str, is_there: bool) {
+    loop {
+        sql(server, "WAIT FOR SOURCE shop");
+        let columns = sql(server, "SHOW COLUMNS FROM shop.item");
+        if columns.iter().any(|row| row["column"] == column) == is_there {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lost_slot_is_answered_by_the_differences_only() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    is_same(&server, &mut psql, "item", "id, name, size");
+    server.kill();
+    run(
+        &mut psql,
+        &[
+            "SELECT pg_drop_replication_slot('viewfeed_shop')",
+            "UPDATE item SET name = 'missed' WHERE id = 3",
+            "DELETE FROM item WHERE id = 4",
+        ],
+    );
+    let server = start(dir.path());
+    let mut feed = Running::start(&server, "tail", &["shop.item", "--envelope", "diff"]);
+    feed.next_of("HELLO");
+    server.wait_for_log("a slot is read from its beginning", 1);
+    is_same(&server, &mut psql, "item", "id, name, size");
+    drop(feed);
+    assert_eq!(
+        sql(&server, "SELECT name FROM shop.item WHERE id = 3")[0]["name"],
+        "missed"
+    );
+}
+
+#[test]
+fn a_dropped_source_leaves_nothing_behind() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    sql(
+        &server,
+        "CREATE MATERIALIZED VIEW names AS SELECT id, name FROM shop.item",
+    );
+    let refused = sql_error(&server, "DROP SOURCE shop");
+    assert!(refused.contains("names"), "{refused}");
+    is_same(&server, &mut psql, "item", "id, name, size");
+    sql(&server, "DROP VIEW names; DROP SOURCE shop");
+    assert_eq!(sql(&server, "SHOW RELATIONS"), Vec::<Value>::new());
+    let left = psql.query("SELECT count(*) FROM pg_replication_slots").unwrap();
+    let published = psql.query("SELECT count(*) FROM pg_publication").unwrap();
+    assert_eq!(
+        (left, published),
+        (vec![vec![Some("0".to_owned())]], vec![vec![Some("0".to_owned())]])
+    );
+}
+
+#[test]
+fn a_value_without_a_place_breaks_its_table_only_and_is_repaired_as_text() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    run(
+        &mut psql,
+        &[
+            "CREATE TABLE price (id int PRIMARY KEY, amount numeric(8, 2))",
+            "INSERT INTO price VALUES (1, 1.5)",
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    is_same(&server, &mut psql, "price", "id, amount");
+    run(
+        &mut psql,
+        &[
+            "INSERT INTO price VALUES (2, 'NaN')",
+            "INSERT INTO item VALUES (777, 'on', 1)",
+        ],
+    );
+    is_same(&server, &mut psql, "item", "id, name, size");
+    let refused = sql_error(&server, "SELECT * FROM shop.price");
+    assert!(refused.contains("viewfeed.source_tables"), "{refused}");
+    let table = &sql(
+        &server,
+        "SELECT state, detail FROM viewfeed.source_tables WHERE \"table\" = 'shop.price'",
+    )[0];
+    assert_eq!(table["state"], "broken");
+    assert!(
+        table["detail"].as_str().unwrap().contains("text_columns"),
+        "{table}"
+    );
+    sql(
+        &server,
+        "ALTER SOURCE shop SET (text_columns = 'public.price.amount')",
+    );
+    while sql(
+        &server,
+        "SELECT state FROM viewfeed.source_tables WHERE \"table\" = 'shop.price'",
+    )[0]["state"]
+        != "live"
+    {
+        let _ = sql(
+            &server,
+            "ALTER SOURCE shop RESYNC TABLE price; WAIT FOR SOURCE shop",
+        );
+    }
+    is_same(&server, &mut psql, "price", "id, amount");
 }

@@ -13,7 +13,7 @@ mod opening;
 mod streaming;
 
 use super::guardian::{SlotLag, Verdict};
-use super::stored::{self, StoredTable};
+use super::stored::{self, Phase, StoredTable};
 use super::{Applied, CopyProgress, Loop, Lsn, Settings, Work};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +104,15 @@ pub struct SourceStatus {
     pub connections: u64,
 }
 
+impl SourceStatus {
+    /// Whether everything that was committed before `position` can be read here, but for tables that cannot be followed.
+    pub fn has_reached(&self, position: Lsn) -> bool {
+        let is_settled =
+            |table: &StoredTable| matches!(table.phase, Phase::Live { .. } | Phase::Broken { .. });
+        self.position >= position && self.connections > 0 && self.tables.iter().all(is_settled)
+    }
+}
+
 impl<L: Loop> Source<L> {
     /// Starts it, as a task of the runtime we are in.
     pub fn start(self) -> RunningSource {
@@ -113,6 +122,7 @@ impl<L: Loop> Source<L> {
             source: Arc::new(self),
             status,
             commands: received,
+            waiting: Vec::new(),
         };
         tokio::spawn(run.run());
         RunningSource {
@@ -142,7 +152,8 @@ impl RunningSource {
     }
 
     /// Sees to it that the source gets as far as `until`, or as its server is now, soon, even if nobody writes there. What is
-    /// given resolves to that position once the server was asked; who wants to know when it is reached watches the status.
+    /// given resolves to that position once the server was asked, which may take until it is connected; who wants to know when
+    /// it is reached watches the status.
     pub async fn reach(&self, until: Option<Lsn>) -> Result<impl Future<Output = Result<Lsn>> + use<>> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(Command::Reach { until, reply }).await;
@@ -164,7 +175,12 @@ struct Run<L> {
     source: Arc<Source<L>>,
     status: watch::Sender<SourceStatus>,
     commands: mpsc::Receiver<Command>,
+    /// Those who ask how far the server is, until it can be asked.
+    waiting: Vec<Asker>,
 }
+
+/// Who asks how far the server is.
+type Asker = oneshot::Sender<Result<Lsn>>;
 
 /// Nobody wants the source to run any more.
 struct Ended;
@@ -208,7 +224,7 @@ impl<L: Loop> Run<L> {
                 opened = &mut opening => break opened?,
                 command = self.commands.recv() => match command {
                     None => return Ok(Ended),
-                    Some(command) => self.source.obey(command).await,
+                    Some(command) => self.source.obey(command, &mut self.waiting).await,
                 },
             }
         };
@@ -217,7 +233,8 @@ impl<L: Loop> Run<L> {
             status.problem = None;
             status.connections += 1;
         });
-        streaming::stream(&self.source, opened, &self.status, &mut self.commands).await
+        let waiting = std::mem::take(&mut self.waiting);
+        streaming::stream(&self.source, opened, &self.status, &mut self.commands, waiting).await
     }
 
     /// Waits before the next attempt; commands are obeyed meanwhile.
@@ -229,7 +246,7 @@ impl<L: Loop> Run<L> {
                 () = &mut end => return Ok(()),
                 command = self.commands.recv() => match command {
                     None => return Err(Ended),
-                    Some(command) => self.source.obey(command).await,
+                    Some(command) => self.source.obey(command, &mut self.waiting).await,
                 },
             }
         }
@@ -237,8 +254,8 @@ impl<L: Loop> Run<L> {
 }
 
 impl<L: Loop> Source<L> {
-    /// Does what needs no connection; what does is refused.
-    async fn obey(&self, command: Command) {
+    /// Does what needs no connection; what does waits for one.
+    async fn obey(&self, command: Command, waiting: &mut Vec<Asker>) {
         // The askers may be gone.
         match command {
             Command::Again { table, reply } => {
@@ -251,7 +268,8 @@ impl<L: Loop> Source<L> {
                 let _ = reply.send(Ok(until));
             }
             Command::Reach { until: None, reply } => {
-                let _ = reply.send(Err(not_connected(&self.name)));
+                waiting.retain(|asker| !asker.is_closed());
+                waiting.push(reply);
             }
         }
     }
@@ -272,12 +290,6 @@ fn show(status: &watch::Sender<SourceStatus>, applied: &Applied) {
         status.position = applied.position;
         status.tables = applied.tables.clone();
     });
-}
-
-fn not_connected(name: &str) -> Error {
-    let message = format!("source \"{name}\" is not connected to its server");
-    Error::new(ErrorKind::Unavailable, "SOURCE_NOT_CONNECTED", message)
-        .hint("SHOW SOURCES says why; try again later")
 }
 
 fn stopped() -> Error {

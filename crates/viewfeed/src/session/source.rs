@@ -148,9 +148,9 @@ pub(super) fn source_tables(shown: &[ShownSource]) -> Result<RecordBatch> {
     let mut texts: [Vec<String>; 5] = Default::default();
     let (mut rows, mut done, mut total) = (Vec::new(), Vec::new(), Vec::new());
     for source in shown {
-        let Some(status) = &source.status else { continue };
-        let pages = status.copy.as_ref().map(|copy| copy.tables()).unwrap_or_default();
-        for table in status.tables.iter() {
+        let copy = source.status.as_ref().and_then(|status| status.copy.as_ref());
+        let pages = copy.map(|copy| copy.tables()).unwrap_or_default();
+        for table in &source.tables {
             let read = pages.iter().find(|pages| pages.table == table.shape.oid);
             let is_copying = matches!(table.phase, Phase::Copying { .. });
             let (copied, why) = match &table.phase {
@@ -199,8 +199,7 @@ fn state(source: &ShownSource) -> &'static str {
 }
 
 fn tables(source: &ShownSource, counts: impl Fn(&Phase) -> bool) -> Option<i64> {
-    let status = source.status.as_ref()?;
-    Some(status.tables.iter().filter(|table| counts(&table.phase)).count() as i64)
+    Some(source.tables.iter().filter(|table| counts(&table.phase)).count() as i64)
 }
 
 /// What is wrong, in one line.

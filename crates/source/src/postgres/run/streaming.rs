@@ -3,7 +3,7 @@
 
 use super::copying::{self, Round};
 use super::opening::Opened;
-use super::{Command, Ended, Source, SourceStatus, show};
+use super::{Asker, Command, Ended, Source, SourceStatus, show};
 use crate::postgres::assembly::{Assembled, Assembler};
 use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
@@ -36,6 +36,7 @@ pub(super) async fn stream<L: Loop>(
     opened: Opened,
     status: &watch::Sender<SourceStatus>,
     commands: &mut mpsc::Receiver<Command>,
+    waiting: Vec<Asker>,
 ) -> Result<Ended> {
     std::fs::create_dir_all(&source.spool)?;
     let settings = &source.settings;
@@ -60,6 +61,10 @@ pub(super) async fn stream<L: Loop>(
         position,
     };
     streaming.begin_round(&opened.applied);
+    for reply in waiting {
+        let until = None;
+        streaming.obey(Command::Reach { until, reply }).await?;
+    }
     let ended = streaming.run(commands).await;
     if let Some(round) = streaming.round.take() {
         round.abort();
