@@ -14,6 +14,7 @@ mod insert;
 mod model;
 mod pgoutput;
 mod postgres_copy;
+mod postgres_literals;
 mod postgres_rows;
 mod postgres_shapes;
 mod postgres_values;
