@@ -298,7 +298,8 @@ fn refusal(
             format!(
                 "its partition {partition} is not logged, or has another replica identity than the table"
             ),
-            format!("ALTER TABLE {partition} REPLICA IDENTITY as that of the table, and SET LOGGED"),
+            // The whole row goes with every identity of the table.
+            format!("ALTER TABLE {partition} SET LOGGED, REPLICA IDENTITY FULL"),
         ));
     }
     let (why, fix) = no_identity(identity, has_key, is_whole)?;
