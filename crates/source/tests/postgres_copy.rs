@@ -1,7 +1,7 @@
 //! Copying a snapshot: whatever goes on beside it, the rows are those of the snapshot, each once.
 
+use crate::postgres_literals::{NATIVE, make_types};
 use crate::postgres_rows::{Session, copied, shown};
-use crate::postgres_values::{NATIVE, make_types};
 use arrow::array::RecordBatch;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -9,7 +9,6 @@ use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use viewfeed_change::ErrorKind;
-use viewfeed_source::postgres::value::ValueType;
 use viewfeed_source::postgres::{CopyOptions, SnapshotCopy, TableShape, Tables, read_shapes};
 use viewfeed_testbed::Postgres;
 
@@ -256,6 +255,7 @@ async fn a_table_that_was_written_anew_after_the_snapshot_is_not_taken_for_empty
         "ALTER TABLE t ALTER COLUMN id TYPE bigint",
         "TRUNCATE t",
         "VACUUM FULL t",
+        "DROP TABLE t",
     ] {
         let error = refusal_to_copy(&server, &session, beside).await;
         assert_eq!(
@@ -264,10 +264,6 @@ async fn a_table_that_was_written_anew_after_the_snapshot_is_not_taken_for_empty
             "{beside}"
         );
     }
-    assert_eq!(
-        refusal_to_copy(&server, &session, "DROP TABLE t").await.kind(),
-        ErrorKind::Precondition
-    );
 }
 
 #[tokio::test]
@@ -330,30 +326,20 @@ async fn what_a_new_column_begins_with_is_what_the_server_has() {
     let server = Postgres::start();
     let session = Session::open(&server).await;
     make_types(&session).await;
-    session
-        .run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
-        .await;
-    for (place, (of, values)) in NATIVE.iter().enumerate() {
+    for (of, values) in NATIVE {
         let default = values[0];
         session
             .run(&format!(
-                "ALTER TABLE t ADD COLUMN c{place} {of} DEFAULT {default}"
+                "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+                ALTER TABLE t ADD COLUMN v {of} DEFAULT {default}"
             ))
             .await;
-    }
-    let shape = shapes(&session, "public.t").await.remove(0);
-    for column in &shape.columns[1..] {
-        let says = session.says("t", &column.name, &column.value).await;
-        let known = column.earlier_value();
-        match known {
-            Ok(array) => assert_eq!(shown(&array), says, "{column:?}"),
+        let shape = shapes(&session, "public.t").await.remove(0);
+        let says = session.says("t", "v", &shape.columns[1].value).await;
+        match shape.columns[1].earlier_value() {
+            Ok(array) => assert_eq!(shown(&array), says, "{of}"),
             // A domain with conditions has the table written anew.
-            Err(_) => assert_ne!(column.value, ValueType::Int32, "{column:?}"),
+            Err(error) => assert!(["price", "discount"].contains(of), "{of}: {error}"),
         }
     }
-    let unknown = shape
-        .columns
-        .iter()
-        .filter(|column| column.earlier_value().is_err());
-    println!("{} of {} not known", unknown.count(), shape.columns.len());
 }

@@ -75,7 +75,7 @@ impl Session {
     /// What the server says the values of a column are, in the form of [`shown`], ordered by `id`.
     pub(crate) async fn says(&self, table: &str, column: &str, value: &ValueType) -> Vec<Option<String>> {
         let shown = shown_by_server(value, column);
-        let sql = format!("SELECT {shown} FROM {table} ORDER BY id");
+        let sql = format!("SELECT {shown} FROM {table} AS rows_there ORDER BY rows_there.id");
         let rows = self
             .query(&sql, &[])
             .await

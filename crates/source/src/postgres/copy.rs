@@ -100,19 +100,20 @@ struct TableCounters {
 
 impl CopyProgress {
     fn new(tables: &[TableShape], pieces: &[Piece]) -> Self {
-        let counters = tables.iter().enumerate().map(|(place, shape)| {
-            let own = || pieces.iter().filter(move |piece| piece.table == place);
-            TableCounters {
-                table: shape.oid,
-                pages_total: own().map(|piece| piece.pages).sum(),
-                pages_done: AtomicU64::new(0),
-                rows: AtomicU64::new(0),
-                pieces_left: AtomicUsize::new(own().count()),
-            }
+        let counters = tables.iter().map(|shape| TableCounters {
+            table: shape.oid,
+            pages_total: 0,
+            pages_done: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            pieces_left: AtomicUsize::new(0),
         });
-        Self {
-            tables: counters.collect(),
+        let mut tables: Vec<_> = counters.collect();
+        for piece in pieces {
+            let counters = &mut tables[piece.table];
+            counters.pages_total += piece.pages;
+            *counters.pieces_left.get_mut() += 1;
         }
+        Self { tables }
     }
 
     /// Of every table, in their order.
@@ -150,14 +151,15 @@ impl SnapshotCopy {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<C>>,
     {
-        let mut sessions = Vec::new();
-        for _ in 0..options.workers.max(1) {
+        let first = Arc::new(connect().await?);
+        enter(first.as_ref().as_ref(), snapshot).await?;
+        let pieces = plan::pieces(first.as_ref().as_ref(), tables, options.piece_pages).await?;
+        let mut sessions = vec![first.clone()];
+        while sessions.len() < options.workers.min(pieces.len()) {
             let session = Arc::new(connect().await?);
             enter(session.as_ref().as_ref(), snapshot).await?;
             sessions.push(session);
         }
-        let first = sessions[0].clone();
-        let pieces = plan::pieces(first.as_ref().as_ref(), tables, options.piece_pages).await?;
         let progress = Arc::new(CopyProgress::new(tables, &pieces));
         let (to, events) = mpsc::channel(BATCHES_WAITING_MAX);
         let pieces = Arc::new(plan::Queue::new(pieces));

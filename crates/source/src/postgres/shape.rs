@@ -101,7 +101,8 @@ impl TableShape {
     }
 
     /// Whether a RELATION message tells of a table that looks like this one, as far as it tells. It is sent again after
-    /// every change of the table, but is silent about primary keys beside REPLICA IDENTITY FULL, row filters and NOT NULL.
+    /// every change of the table, but is silent about primary keys beside REPLICA IDENTITY FULL, row filters and NOT NULL;
+    /// and nothing is sent when a partitioned table changes and its partitions do not (its name, its identity).
     pub fn matches(&self, relation: &Relation<'_>) -> bool {
         let schema = match relation.schema {
             "" => "pg_catalog",

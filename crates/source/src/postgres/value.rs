@@ -140,13 +140,15 @@ pub(super) enum Fault {
 /// What decoding one value gives.
 pub(super) type Decoded<T> = Result<T, Fault>;
 
-/// A name as SQL and our settings write it: in quotes where it needs them.
-pub(super) fn quoted(name: &str) -> String {
-    let is_plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    match name.as_bytes().first() {
-        Some(first) if is_plain && !first.is_ascii_digit() => name.to_owned(),
-        _ => format!("\"{}\"", name.replace('"', "\"\"")),
+/// A name as SQL writes it: always in quotes, because what is a keyword depends on the server.
+pub(super) fn sql_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A name as our settings write it: in quotes where it needs them.
+pub(super) fn settings_name(name: &str) -> String {
+    match name.contains(['.', '*', '"']) {
+        true => sql_name(name),
+        false => name.to_owned(),
     }
 }

@@ -54,6 +54,9 @@ const PARTS: &str = "
     ORDER BY t.place, p.oid";
 
 /// Locks the tables against being written anew, by the transaction of `client`, and cuts them into pieces.
+///
+/// ALTER TABLE that writes a table anew leaves it empty for older snapshots ("Caveats" of MVCC in the Postgres
+/// documentation), and pages in two files do not add up: so the file must be the one of the snapshot, and stay.
 pub(super) async fn pieces(client: &Client, tables: &[TableShape], piece_pages: u32) -> Result<Vec<Piece>> {
     let oids: Vec<u32> = tables.iter().map(|table| table.oid.0).collect();
     let failed = |error| sql_error(&error, "locking the tables of the snapshot");
@@ -87,18 +90,19 @@ pub(super) async fn pieces(client: &Client, tables: &[TableShape], piece_pages: 
             &mut pieces,
         );
     }
-    for table in 0..tables.len() {
-        if !pieces.iter().any(|piece| piece.table == table) {
-            // A partitioned table without partitions: nothing to read, but to be finished.
-            pieces.push(Piece {
-                table,
-                part: None,
-                from: 0,
-                to: None,
-                pages: 0,
-            });
-        }
+    let mut is_cut = vec![false; tables.len()];
+    for piece in &pieces {
+        is_cut[piece.table] = true;
     }
+    let uncut = (0..tables.len()).filter(|table| !is_cut[*table]);
+    // A partitioned table without partitions: nothing to read, but to be finished.
+    pieces.extend(uncut.map(|table| Piece {
+        table,
+        part: None,
+        from: 0,
+        to: None,
+        pages: 0,
+    }));
     Ok(pieces)
 }
 
@@ -107,7 +111,15 @@ async fn names(client: &Client, oids: &[u32]) -> Result<Vec<String>> {
     let named = "SELECT t.oid::regclass::text FROM unnest($1::oid[]) WITH ORDINALITY AS t (oid, place) ORDER BY t.place";
     let rows = client.query(named, &[&oids]).await;
     let rows = rows.map_err(|error| sql_error(&error, "naming the tables of the snapshot"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    // What is no table has no name but its number, which a name is never without quotes.
+    match names
+        .iter()
+        .any(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        true => Err(changed("a table was dropped after the snapshot was taken")),
+        false => Ok(names),
+    }
 }
 
 fn cut(table: usize, part: &str, pages: i64, piece_pages: u32, pieces: &mut Vec<Piece>) {
@@ -134,5 +146,6 @@ fn cut(table: usize, part: &str, pages: i64, piece_pages: u32, pieces: &mut Vec<
 }
 
 fn changed(why: &str) -> Error {
-    Error::new(ErrorKind::Conflict, "TABLE_REWRITTEN", why).hint("take a new snapshot and copy again")
+    Error::new(ErrorKind::Conflict, "TABLE_REWRITTEN", why)
+        .hint("read the tables' shapes anew, take a new snapshot and copy again")
 }

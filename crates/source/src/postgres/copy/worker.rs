@@ -4,7 +4,7 @@ use super::parser::{Form, Parser};
 use super::plan::{Piece, Queue};
 use super::{CopyEvent, CopyProgress, sql_error};
 use crate::postgres::TableShape;
-use crate::postgres::value::{RowBuilder, quoted};
+use crate::postgres::value::{RowBuilder, sql_name};
 use futures::TryStreamExt;
 use std::fmt::Write;
 use std::pin::pin;
@@ -111,7 +111,11 @@ impl<C: AsRef<Client> + Send + Sync + 'static> Worker<C> {
 }
 
 fn statement(piece: &Piece, part: &str, table: &TableShape, form: Form) -> String {
-    let columns: Vec<_> = table.columns.iter().map(|column| quoted(&column.name)).collect();
+    let columns: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| sql_name(&column.name))
+        .collect();
     // Pages and places are numbers, the filter is the server's own text.
     let mut statement = format!(
         "COPY (SELECT {} FROM ONLY {part} WHERE ctid >= '({},0)'::tid",

@@ -4,7 +4,7 @@ use super::pattern::{ColumnName, TablePattern};
 use super::{ColumnShape, EarlierValue, TableShape};
 use crate::postgres::pgoutput::{Oid, ReplicaIdentity};
 use crate::postgres::sql_error::sql_error;
-use crate::postgres::value::{PostgresTypes, ValueType, quoted};
+use crate::postgres::value::{PostgresTypes, ValueType, settings_name, sql_name};
 use tokio_postgres::{Client, Row};
 use viewfeed_change::{Error, Result};
 
@@ -61,29 +61,32 @@ pub async fn read_shapes(client: &Client, tables: Tables<'_>, text_columns: &[St
             Err(refused) => found.refused.push(refused),
         }
     }
-    let names = |pattern: &TablePattern| {
-        rows.iter()
-            .any(|row| pattern.matches(row.get("schema"), row.get("name")))
+    found.unmatched = unmatched(&rows, &patterns, &text_columns);
+    Ok(found)
+}
+
+/// What was asked for and is not there.
+fn unmatched(rows: &[Row], patterns: &[(&str, TablePattern)], text_columns: &[ColumnName]) -> Vec<String> {
+    let matches = |pattern: &TablePattern| {
+        let mut tables = rows.iter().map(|row| (row.get("schema"), row.get("name")));
+        tables.any(|(schema, name)| pattern.matches(schema, name))
     };
-    let patterns = patterns.iter().filter(|(_, pattern)| !names(pattern));
-    found.unmatched.extend(patterns.map(|(text, _)| text.to_string()));
     let is_there = |column: &ColumnName| {
         rows.iter().any(|row| {
             (row.get("schema"), row.get("name"), row.get("column"))
                 == (&*column.schema, &*column.table, Some(&*column.column))
         })
     };
+    let patterns = patterns.iter().filter(|(_, pattern)| !matches(pattern));
     let columns = text_columns.iter().filter(|column| !is_there(column));
-    let quoted = |column: &ColumnName| {
-        format!(
-            "{}.{}.{}",
-            quoted(&column.schema),
-            quoted(&column.table),
-            quoted(&column.column)
-        )
+    let written = |column: &ColumnName| {
+        let names = [&column.schema, &column.table, &column.column];
+        names.map(|name| settings_name(name)).join(".")
     };
-    found.unmatched.extend(columns.map(quoted));
-    Ok(found)
+    patterns
+        .map(|(text, _)| (*text).to_owned())
+        .chain(columns.map(written))
+        .collect()
 }
 
 /// A row for every column of every table; and the patterns asked for.
@@ -137,7 +140,7 @@ async fn publication_exists(client: &Client, name: &str) -> Result<()> {
     if rows.is_empty() {
         let message = format!("there is no publication \"{name}\" in this database");
         return Err(Error::not_found("NO_PUBLICATION", message)
-            .hint(format!("CREATE PUBLICATION {} FOR TABLE …", quoted(name))));
+            .hint(format!("CREATE PUBLICATION {} FOR TABLE …", sql_name(name))));
     }
     Ok(())
 }
@@ -286,64 +289,66 @@ fn refusal(
     is_whole: bool,
 ) -> Option<(String, String)> {
     let (schema, name): (&str, &str) = (table.get("schema"), table.get("name"));
-    let alter = format!("ALTER TABLE {}.{}", quoted(schema), quoted(name));
-    let because = |why: &str, fix: String| Some((why.to_owned(), fix));
-    match (table.get("kind"), table.get("persistence")) {
-        ("v" | "m", _) => {
-            let fix = "name the tables that it reads, and make the view here".to_owned();
-            return because("it is a view: Postgres sends changes of tables only", fix);
-        }
-        ("f", _) => {
-            let fix = "make a source of the server that holds it".to_owned();
-            return because(
-                "it is a foreign table: its changes are not in this server's log",
-                fix,
-            );
-        }
-        (_, "u") => {
-            return because(
-                "it is unlogged: its changes are not logged",
-                format!("{alter} SET LOGGED"),
-            );
-        }
-        (_, "t") => {
-            let fix = "make it an ordinary table".to_owned();
-            return because("it is temporary: others cannot see it", fix);
-        }
-        _ => {}
+    let alter = format!("ALTER TABLE {}.{}", sql_name(schema), sql_name(name));
+    if let Some((why, fix)) = no_log(table.get("kind"), table.get("persistence")) {
+        return Some((why.to_owned(), fix.replace("{alter}", &alter)));
     }
     if let Some(partition) = table.get::<_, Option<&str>>("odd_partition") {
-        let why = format!(
-            "its partition {partition} is not logged, or has another replica identity than the table"
-        );
         return Some((
-            why,
-            format!("give {partition} the replica identity of the table, and SET LOGGED"),
+            format!(
+                "its partition {partition} is not logged, or has another replica identity than the table"
+            ),
+            // The whole row goes with every identity of the table.
+            format!("ALTER TABLE {partition} SET LOGGED, REPLICA IDENTITY FULL"),
         ));
     }
-    let full = format!("{alter} REPLICA IDENTITY FULL");
+    let (why, fix) = no_identity(identity, has_key, is_whole)?;
+    Some((why.to_owned(), fix.replace("{alter}", &alter)))
+}
+
+/// Of relations whose changes are not in the log.
+fn no_log(kind: &str, persistence: &str) -> Option<(&'static str, &'static str)> {
+    match (kind, persistence) {
+        ("v" | "m", _) => Some((
+            "it is a view: Postgres sends changes of tables only",
+            "name the tables that it reads, and make the view here",
+        )),
+        ("f", _) => Some((
+            "it is a foreign table: its changes are not in this server's log",
+            "make a source of the server that holds it",
+        )),
+        (_, "u") => Some(("it is unlogged: its changes are not logged", "{alter} SET LOGGED")),
+        (_, "t") => Some((
+            "it is temporary: others cannot see it",
+            "make it an ordinary table",
+        )),
+        _ => None,
+    }
+}
+
+/// Of tables whose changes do not say which row it was.
+fn no_identity(
+    identity: ReplicaIdentity,
+    has_key: bool,
+    is_whole: bool,
+) -> Option<(&'static str, &'static str)> {
+    let silent = "its replica identity is NOTHING: which rows change is not sent";
     match identity {
         ReplicaIdentity::Full => None,
-        ReplicaIdentity::Nothing => {
-            let fix = match has_key {
-                true => format!("{alter} REPLICA IDENTITY DEFAULT"),
-                false => full,
-            };
-            because(
-                "its replica identity is NOTHING: which rows change is not sent",
-                fix,
-            )
-        }
-        ReplicaIdentity::Default if !has_key => {
-            let why =
-                "it has no primary key (or one that is deferrable), so that which rows change is not sent";
-            because(why, format!("{alter} ADD PRIMARY KEY (…), or {full}"))
-        }
-        ReplicaIdentity::Index if !has_key => because("the index of its replica identity is gone", full),
-        ReplicaIdentity::Default | ReplicaIdentity::Index if !is_whole => {
-            let fix = "name the columns of the key in the publication's column list too".to_owned();
-            because("the publication leaves out columns of its key", fix)
-        }
+        ReplicaIdentity::Nothing if has_key => Some((silent, "{alter} REPLICA IDENTITY DEFAULT")),
+        ReplicaIdentity::Nothing => Some((silent, "{alter} REPLICA IDENTITY FULL")),
+        ReplicaIdentity::Default if !has_key => Some((
+            "it has no primary key (or one that is deferrable): which rows change is not sent",
+            "{alter} ADD PRIMARY KEY (…), or {alter} REPLICA IDENTITY FULL",
+        )),
+        ReplicaIdentity::Index if !has_key => Some((
+            "the index of its replica identity is gone: which rows change is not sent",
+            "{alter} REPLICA IDENTITY FULL",
+        )),
+        ReplicaIdentity::Default | ReplicaIdentity::Index if !is_whole => Some((
+            "the publication leaves out columns of its key",
+            "name the columns of the key in the publication's column list too",
+        )),
         ReplicaIdentity::Default | ReplicaIdentity::Index => None,
     }
 }

@@ -124,9 +124,10 @@ fn numeric(modifier: i32) -> ValueType {
         let (precision, scale) = NUMERIC_DIGITS;
         return ValueType::Numeric { precision, scale };
     }
-    let precision = (modifier - MODIFIER_BASE) >> 16 & 0xFFFF;
+    let digits = modifier - MODIFIER_BASE;
+    let precision = (digits >> 16) & 0xFFFF;
     // Eleven bits with a sign.
-    let scale = ((modifier - MODIFIER_BASE & 0x7FF) ^ 0x400) - 0x400;
+    let scale = ((digits & 0x7FF) ^ 0x400) - 0x400;
     let digits = match scale {
         ..0 => precision - scale,
         _ => precision.max(scale),

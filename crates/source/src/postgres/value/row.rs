@@ -1,6 +1,6 @@
 //! Rows of one table, column by column.
 
-use super::{ColumnBuilder, Decoded, Fault, quoted};
+use super::{ColumnBuilder, Decoded, Fault, settings_name};
 use crate::postgres::TableShape;
 use crate::postgres::pgoutput::{Field, Tuple};
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -28,7 +28,7 @@ impl RowBuilder {
     pub fn new(shape: &TableShape) -> Self {
         let columns = shape.columns.iter();
         Self {
-            table: format!("{}.{}", quoted(&shape.schema), quoted(&shape.name)),
+            table: format!("{}.{}", settings_name(&shape.schema), settings_name(&shape.name)),
             schema: shape.row_schema(),
             columns: columns
                 .clone()
@@ -44,17 +44,12 @@ impl RowBuilder {
     /// are NULL in the row and mean nothing. Fails as `Precondition`/`VALUE_NOT_REPRESENTABLE` on a value that its
     /// column here cannot hold, as `Corrupt` on what is no value.
     pub fn append(&mut self, tuple: &Tuple<'_>) -> Result<Vec<u16>> {
-        self.append_fields(tuple.len(), tuple.fields())
+        self.append_chosen(tuple.len(), tuple.fields(), false)
     }
 
     /// Adds a row of which only the columns of the key are there; the others are NULL.
     pub fn append_key(&mut self, tuple: &Tuple<'_>) -> Result<()> {
-        let is_key = self.is_key.clone();
-        let fields = tuple.fields().zip(is_key).map(|(field, is_key)| match field {
-            field if is_key => field,
-            _ => Field::Null,
-        });
-        match self.append_fields(tuple.len(), fields)?.as_slice() {
+        match self.append_chosen(tuple.len(), tuple.fields(), true)?.as_slice() {
             [] => Ok(()),
             _ => {
                 self.clear();
@@ -70,11 +65,25 @@ impl RowBuilder {
         count: usize,
         fields: impl Iterator<Item = Field<'a>>,
     ) -> Result<Vec<u16>> {
+        self.append_chosen(count, fields, false)
+    }
+
+    /// Of the columns of the key, or of all.
+    fn append_chosen<'a>(
+        &mut self,
+        count: usize,
+        fields: impl Iterator<Item = Field<'a>>,
+        only_key: bool,
+    ) -> Result<Vec<u16>> {
         if count != self.columns.len() {
             return Err(self.other_columns(count));
         }
         let mut unchanged = Vec::new();
         for (place, field) in fields.enumerate() {
+            let field = match only_key && !self.is_key[place] {
+                true => Field::Null,
+                false => field,
+            };
             let pushed = self.push(place, field);
             if field == Field::Unchanged {
                 unchanged.push(place as u16);
@@ -147,7 +156,7 @@ impl RowBuilder {
 
     fn not_a_value(&self, place: usize, fault: Fault) -> Error {
         let name = self.schema.field(place).name();
-        let column = format!("{}.{}", self.table, quoted(name));
+        let column = format!("{}.{}", self.table, settings_name(name));
         match fault {
             Fault::Malformed => Error::corrupt(format!(
                 "{column}: Postgres sent bytes that are no {}",
