@@ -37,6 +37,15 @@ pub enum Command {
         /// The rows.
         reply: oneshot::Sender<Result<Selected>>,
     },
+    /// Wait until everything that a source had committed at `position` is visible.
+    Reach {
+        /// The source.
+        source: String,
+        /// Its own position, as its server writes it.
+        position: String,
+        /// When it is, or why not.
+        reply: oneshot::Sender<Result<()>>,
+    },
     /// Run SQL: scripts arrive one by one, each is answered by [`Executed`]s, the last of which is `Done` or `Failed`. The
     /// session and its open transaction end when `requests` closes.
     Session {

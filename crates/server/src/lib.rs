@@ -18,6 +18,7 @@ mod generic;
 mod health;
 mod message;
 mod origins;
+mod positions;
 mod reflection;
 mod route;
 mod serve;

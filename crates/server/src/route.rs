@@ -2,12 +2,14 @@
 
 use crate::context::{Context, stopping};
 use crate::message::{self, Requests, Responses};
+use crate::positions::{self, MinPosition};
 use crate::{dynamic, generic, health, reflection, status};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tonic::Status;
 use tonic::body::Body;
 use viewfeed_catalog::Modules;
+use viewfeed_change::Error;
 
 /// The services that are always there.
 pub(crate) const BUILT_IN: [&str; 4] = [
@@ -23,13 +25,24 @@ const NAMES_TOLD_MAX: usize = 20;
 pub(crate) async fn answer(context: Arc<Context>, request: http::Request<Body>) -> http::Response<Body> {
     let path = request.uri().path().to_owned();
     let callee = context.clone();
-    message::serve(&context, request, |requests| dispatch(callee, path, requests)).await
+    let positions = positions::of(request.headers());
+    message::serve(&context, request, |requests| {
+        dispatch(callee, path, positions, requests)
+    })
+    .await
 }
 
-async fn dispatch(context: Arc<Context>, path: String, requests: Requests) -> Result<Responses, Status> {
+async fn dispatch(
+    context: Arc<Context>,
+    path: String,
+    positions: Result<Vec<MinPosition>, Error>,
+    requests: Requests,
+) -> Result<Responses, Status> {
     if context.is_draining() {
         return Err(status::of(&stopping()));
     }
+    let positions = positions.map_err(|error| status::of(&error))?;
+    positions::wait(&context, positions).await?;
     let modules = context.modules_now();
     if let Some(rpc) = modules.rpcs.get(&path) {
         return dynamic::answer(context, rpc.clone(), requests).await;

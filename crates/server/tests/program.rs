@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) writes_asked: AtomicUsize,
     /// Writes that were done.
     pub(crate) writes_done: AtomicUsize,
+    /// Positions of sources that were waited for.
+    pub(crate) reached: std::sync::Mutex<Vec<(String, String)>>,
 }
 
 /// When every epoch is committed.
@@ -62,6 +64,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut commands: mpsc::Receiver<Comman
             } => {
                 program.shared.feed.wait_for(Epoch(min_version)).await;
                 let _ = reply.send(program.select(&sql));
+            }
+            Command::Reach {
+                source,
+                position,
+                reply,
+            } => {
+                program.shared.reached.lock().unwrap().push((source, position));
+                let _ = reply.send(Ok(()));
             }
             Command::Session { requests, replies } => {
                 tokio::spawn(session(requests, replies));

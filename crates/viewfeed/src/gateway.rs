@@ -49,11 +49,26 @@ pub(crate) async fn run(
                     let _ = reply.send(selected);
                 });
             }
+            Command::Reach {
+                source,
+                position,
+                reply,
+            } => {
+                let sources = sessions.sources.clone();
+                running.spawn(async move {
+                    // The caller may be gone.
+                    let _ = reply.send(sources.wait(&source, Some(&position)).await);
+                });
+            }
             Command::Session { requests, replies } => {
                 running.spawn(sessions.clone().run(requests, replies));
             }
             Command::Status { reply } => {
-                let _ = reply.send(status.now());
+                let (sources, status) = (sessions.sources.clone(), status.clone());
+                running.spawn(async move {
+                    let shown = sources.shown().await.unwrap_or_default();
+                    let _ = reply.send(status.now(&shown));
+                });
             }
         }
     }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
-use viewfeed_source::postgres::stored::StoredTable;
+use viewfeed_source::postgres::stored::{Phase, StoredTable};
 use viewfeed_source::postgres::{
-    self, Applied, Connector, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source, SourceStatus,
-    Work, stored,
+    self, Applied, Connector, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source, SourceState,
+    SourceStatus, Work, stored,
 };
 use viewfeed_store::Store;
 
@@ -46,6 +46,37 @@ pub(crate) struct ShownSource {
     pub(crate) tables: Vec<StoredTable>,
     /// None if it does not run: the server is stopping.
     pub(crate) status: Option<SourceStatus>,
+}
+
+impl ShownSource {
+    /// What it is doing, in one word.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.status.as_ref().map(|status| status.state) {
+            Some(SourceState::Connecting) => "connecting",
+            Some(SourceState::Streaming) => "streaming",
+            Some(SourceState::Waiting) => "waiting",
+            Some(SourceState::Stopped) | None => "stopped",
+        }
+    }
+
+    /// What is wrong with it or with its tables, in one line; empty if nothing is.
+    pub(crate) fn detail(&self) -> String {
+        let problem = self.status.as_ref().and_then(|status| status.problem.as_ref());
+        if let Some(problem) = problem {
+            return problem.to_string();
+        }
+        let is_broken = |table: &&StoredTable| matches!(table.phase, Phase::Broken { .. });
+        let broken: Vec<&str> = self
+            .tables
+            .iter()
+            .filter(is_broken)
+            .map(|table| table.shape.name.as_str())
+            .collect();
+        match broken.is_empty() {
+            true => String::new(),
+            false => format!("cannot follow {}: see viewfeed.source_tables", broken.join(", ")),
+        }
+    }
 }
 
 impl Sources {

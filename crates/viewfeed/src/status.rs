@@ -1,6 +1,7 @@
 //! What is running, for `viewfeed status`.
 
 use crate::pipeline::Failures;
+use crate::sources::ShownSource;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use viewfeed_catalog::{ModuleState, Modules, row_type};
 use viewfeed_change::{Relation, RelationKind, RelationName, Timestamp};
 use viewfeed_feed::Feed;
 use viewfeed_query::sql_type;
+use viewfeed_source::postgres::stored::Phase;
 use viewfeed_store::view_errors::{self, ViewError};
 use viewfeed_store::{Store, arrange};
 use viewfeed_wire::v1;
@@ -26,7 +28,7 @@ pub(crate) struct StatusSource {
 
 impl StatusSource {
     /// The figures now.
-    pub(crate) fn now(&self) -> v1::StatusResponse {
+    pub(crate) fn now(&self, sources: &[ShownSource]) -> v1::StatusResponse {
         let modules = self.modules.borrow().clone();
         let relations = self.feed.relations();
         v1::StatusResponse {
@@ -47,6 +49,7 @@ impl StatusSource {
                 .map(|relation| self.relation_status(relation))
                 .collect(),
             subscribers: self.feed.subscribers() as u64,
+            sources: sources.iter().map(source_status).collect(),
         }
     }
 
@@ -78,6 +81,26 @@ impl StatusSource {
             Ok(errors) => ("errors", summary(&errors)),
             Err(error) => ("failed", error.to_string()),
         }
+    }
+}
+
+fn source_status(source: &ShownSource) -> v1::SourceStatus {
+    let status = source.status.clone().unwrap_or_default();
+    let live = source
+        .tables
+        .iter()
+        .filter(|table| matches!(table.phase, Phase::Live { .. }));
+    let pages = status.copy.as_ref().map(|copy| copy.tables()).unwrap_or_default();
+    v1::SourceStatus {
+        name: source.name.clone(),
+        state: source.state().to_owned(),
+        tables: source.tables.len() as u64,
+        live_tables: live.count() as u64,
+        position: status.position.to_string(),
+        lag_bytes: status.lag.map_or(0, |lag| lag.lag_bytes),
+        pages_done: pages.iter().map(|table| table.pages_done).sum(),
+        pages_total: pages.iter().map(|table| table.pages_total).sum(),
+        detail: source.detail(),
     }
 }
 

@@ -259,7 +259,7 @@ impl<L: Loop> Source<L> {
         // The askers may be gone.
         match command {
             Command::Again { table, reply } => {
-                let _ = reply.send(self.again(table).await);
+                let _ = reply.send(self.again(table).await.map(drop));
             }
             Command::Reach {
                 until: Some(until),
@@ -274,9 +274,9 @@ impl<L: Loop> Source<L> {
         }
     }
 
-    async fn again(&self, table: Option<String>) -> Result<()> {
+    async fn again(&self, table: Option<String>) -> Result<Applied> {
         let why = "somebody asked for it".to_owned();
-        self.target.apply(Work::Again { table, why }).await.map(drop)
+        self.target.apply(Work::Again { table, why }).await
     }
 
     fn stored_progress(&self) -> Result<stored::Progress> {

@@ -6,6 +6,9 @@ use serde_json::json;
 use viewfeed_change::Result;
 use viewfeed_wire::v1;
 
+/// How many percent a piece of a bar is.
+const BAR_STEP: usize = 5;
+
 /// Prints what a server is running.
 pub(super) async fn run(arguments: Status) -> Result<()> {
     let mut client = client::generic(&arguments.remote.server).await?;
@@ -53,6 +56,7 @@ fn print_text(status: &v1::StatusResponse) {
             output::line(&format!("  {diagnostic}"));
         }
     }
+    print_sources(&status.sources);
     let row = |relation: &v1::RelationStatus| {
         vec![
             relation.name.clone(),
@@ -68,13 +72,55 @@ fn print_text(status: &v1::StatusResponse) {
     ));
 }
 
+/// The sources, with a bar for a copy that is being made.
+fn print_sources(sources: &[v1::SourceStatus]) {
+    if sources.is_empty() {
+        return;
+    }
+    let row = |source: &v1::SourceStatus| {
+        vec![
+            source.name.clone(),
+            source.state.clone(),
+            format!("{} of {}", source.live_tables, source.tables),
+            source.position.clone(),
+            source.lag_bytes.to_string(),
+            match source.pages_total {
+                0 => String::new(),
+                total => bar(source.pages_done, total),
+            },
+        ]
+    };
+    let header = ["source", "state", "live tables", "position", "lag bytes", "copy"]
+        .map(String::from)
+        .to_vec();
+    output::line(&output::text_table(header, sources.iter().map(row).collect()));
+    for source in sources.iter().filter(|source| !source.detail.is_empty()) {
+        output::line(&format!("  {}: {}", source.name, source.detail));
+    }
+}
+
+fn bar(done: u64, total: u64) -> String {
+    let percent = u128::from(done.min(total)) * 100 / u128::from(total.max(1));
+    let filled = usize::try_from(percent).unwrap_or(0) / BAR_STEP;
+    format!(
+        "{}{} {percent} %",
+        "█".repeat(filled),
+        "░".repeat(100 / BAR_STEP - filled)
+    )
+}
+
 fn print_json(status: &v1::StatusResponse) {
     let module = |module: &v1::ModuleStatus| json!({"name": module.name, "state": module.state, "services": module.services, "diagnostics": module.diagnostics});
     let relation = |relation: &v1::RelationStatus| json!({"name": relation.name, "kind": relation.kind, "state": relation.state, "detail": relation.detail});
+    let source = |source: &v1::SourceStatus| {
+        json!({"name": source.name, "state": source.state, "tables": source.tables, "live_tables": source.live_tables,
+        "position": source.position, "lag_bytes": source.lag_bytes, "pages_done": source.pages_done, "pages_total": source.pages_total, "detail": source.detail})
+    };
     output::line(&json!({
         "server_version": status.server_version, "version": status.version, "oldest_version": status.oldest_version,
         "data_dir": status.data_dir, "modules_dir": status.modules_dir, "subscribers": status.subscribers,
         "modules": status.modules.iter().map(module).collect::<Vec<_>>(),
+        "sources": status.sources.iter().map(source).collect::<Vec<_>>(),
         "relations": status.relations.iter().map(relation).collect::<Vec<_>>(),
     }).to_string());
 }

@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use std::sync::Arc;
 use viewfeed_change::{Error, Result};
 use viewfeed_query::{SourceKind, SourceStatement};
+use viewfeed_source::postgres::Settings;
 use viewfeed_source::postgres::stored::Phase;
-use viewfeed_source::postgres::{Settings, SourceState};
 
 impl Session {
     /// `CREATE SOURCE`, `ALTER SOURCE`, `DROP SOURCE`: each is a transaction of its own.
@@ -87,7 +87,7 @@ pub(super) fn sources(shown: &[ShownSource]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("name", text(&|source| source.name.clone()), false),
         ("kind", text(&|_| "postgres".to_owned()), false),
-        ("state", text(&|source| state(source).to_owned()), false),
+        ("state", text(&|source| source.state().to_owned()), false),
         ("tables", number(&|source| tables(source, |_| true)), true),
         (
             "live_tables",
@@ -139,7 +139,7 @@ pub(super) fn sources(shown: &[ShownSource]) -> Result<RecordBatch> {
             number(&|source| source.status.as_ref().map(|status| status.connections as i64)),
             true,
         ),
-        ("detail", text(&detail), false),
+        ("detail", text(&ShownSource::detail), false),
     ])?)
 }
 
@@ -189,24 +189,6 @@ pub(super) fn source_tables(shown: &[ShownSource]) -> Result<RecordBatch> {
     ])?)
 }
 
-fn state(source: &ShownSource) -> &'static str {
-    match source.status.as_ref().map(|status| status.state) {
-        Some(SourceState::Connecting) => "connecting",
-        Some(SourceState::Streaming) => "streaming",
-        Some(SourceState::Waiting) => "waiting",
-        Some(SourceState::Stopped) | None => "stopped",
-    }
-}
-
 fn tables(source: &ShownSource, counts: impl Fn(&Phase) -> bool) -> Option<i64> {
     Some(source.tables.iter().filter(|table| counts(&table.phase)).count() as i64)
-}
-
-/// What is wrong, in one line.
-fn detail(source: &ShownSource) -> String {
-    let Some(status) = &source.status else {
-        return String::new();
-    };
-    let problem = status.problem.as_ref().map(ToString::to_string);
-    problem.unwrap_or_default()
 }

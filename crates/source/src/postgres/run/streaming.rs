@@ -257,12 +257,13 @@ impl<L: Loop> Streaming<'_, L> {
     async fn obey(&mut self, command: Command) -> Result<()> {
         match command {
             Command::Again { table, reply } => {
-                // The asker may be gone.
-                let _ = reply.send(self.source.again(table).await);
-                // What it changed is learnt with the next work; there is some at once.
-                if self.applying.is_none() {
-                    self.apply(Work::Position(self.seen));
+                let again = self.source.again(table).await;
+                if let Ok(applied) = &again {
+                    show(self.status, applied);
+                    self.begin_round(applied);
                 }
+                // The asker may be gone.
+                let _ = reply.send(again.map(drop));
             }
             Command::Reach { until, reply } => {
                 let until = match until {
