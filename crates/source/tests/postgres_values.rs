@@ -145,14 +145,14 @@ async fn what_has_no_place_here_is_an_error_and_comes_as_text_when_told_so() {
                 (error.kind(), error.reason()),
                 (ErrorKind::Precondition, "VALUE_NOT_REPRESENTABLE")
             );
-            let name = format!("public.{}.v", shape.name);
+            let name = format!("public.\"{}\".v", shape.name);
             assert!(error.message().contains(&name), "{error}");
             assert!(error.advice().unwrap().contains(&format!("'{name}'")), "{error}");
         }
     }
     // As the advice says.
     let names: Vec<String> = (0..tables.len())
-        .map(|place| format!("public.n {place}.v"))
+        .map(|place| format!("public.\"n {place}\".v"))
         .collect();
     let shapes = session.published("p", &names).await;
     let by_copy = copied(&server, &snapshot, &shapes, BINARY).await.unwrap();

@@ -1,5 +1,5 @@
-//! Names of tables and columns in the settings: `schema.table`, `schema.*`, `schema.table.column`. A name with a point or a
-//! star in it is written in double quotes; letters are taken as they are.
+//! Names of tables and columns as the settings give them: `schema.table`, `schema.*`, `schema.table.column`. As in SQL, names
+//! without quotes are in lower case.
 
 use viewfeed_change::{Error, Result};
 
@@ -18,11 +18,11 @@ impl TablePattern {
                 schema: schema.name.clone(),
                 table: (table.name != "*" || table.is_quoted).then(|| table.name.clone()),
             }),
-            _ => Err(Error::invalid(
-                "BAD_TABLE_PATTERN",
-                format!("{text} does not name tables"),
-            )
-            .hint("write schema.table or schema.*; a name with a point or a star in it goes in double quotes")),
+            _ => Err(
+                Error::invalid("BAD_TABLE_PATTERN", format!("{text} does not name tables")).hint(
+                    "write schema.table or schema.*; names that are not in lower case go in double quotes",
+                ),
+            ),
         }
     }
 
@@ -51,7 +51,7 @@ impl ColumnName {
                 "BAD_COLUMN_NAME",
                 format!("{text} in text_columns does not name a column"),
             )
-            .hint("write schema.table.column; a name with a point in it goes in double quotes")),
+            .hint("write schema.table.column; names that are not in lower case go in double quotes")),
         }
     }
 }
@@ -78,7 +78,7 @@ fn part(text: &str) -> Option<(Part, &str)> {
     let Some(mut rest) = text.strip_prefix('"') else {
         let (name, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
         let part = Part {
-            name: name.to_owned(),
+            name: name.to_ascii_lowercase(),
             is_quoted: false,
         };
         return (!name.is_empty() && !name.contains('"')).then_some((part, rest));
@@ -112,7 +112,8 @@ mod tests {
         let parse = |text| TablePattern::parse(text).map(|pattern| (pattern.schema, pattern.table));
         let both = |schema: &str, table: &str| (schema.to_owned(), Some(table.to_owned()));
         assert_eq!(parse("public.orders").unwrap(), both("public", "orders"));
-        assert_eq!(parse("public.Orders").unwrap(), both("public", "Orders"));
+        assert_eq!(parse("public.Orders").unwrap(), both("public", "orders"));
+        assert_eq!(parse(r#"public."Orders""#).unwrap(), both("public", "Orders"));
         assert_eq!(parse("shop.*").unwrap(), ("shop".to_owned(), None));
         assert_eq!(parse(r#""a.b"."say ""x""""#).unwrap(), both("a.b", r#"say "x""#));
         assert_eq!(parse(r#"a."*""#).unwrap(), both("a", "*"));
