@@ -10,19 +10,25 @@
 //! ```
 
 mod answer;
+mod assembly;
 mod change;
+mod connection;
+mod failure;
 mod guardian;
 mod lsn;
 pub mod pgoutput;
 mod preflight;
 mod publication;
+mod replication;
 mod settings;
 mod shape;
 mod slot;
 pub mod value;
 mod wanted;
 
+pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
+pub use connection::{Connector, SqlSession};
 pub use guardian::{
     Guardian, HEARTBEAT_PREFIX, Observation, SlotLag, Verdict, WalLimit, heartbeat, observe_slot,
 };
@@ -30,6 +36,9 @@ pub use lsn::Lsn;
 pub use preflight::{Finding, Severity, check, examine};
 pub use publication::{
     Ensured, Membership, MembershipChanges, Publication, drop_publication, ensure, read_publication,
+};
+pub use replication::{
+    CreatedSlot, NewSlot, Received, Replication, ReplicationStream, StartOptions, SystemIdentity,
 };
 pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, TableShape};
