@@ -4,8 +4,8 @@
 use crate::postgres_world::{SOURCE, World, assert_error, connect, find, settings};
 use viewfeed_change::{ErrorKind, Timestamp};
 use viewfeed_source::postgres::{
-    Ensured, Guardian, MembershipChanges, Severity, SlotState, Verdict, WalLimit, WalStatus,
-    drop_publication, drop_slot, heartbeat, observe_slot, read_publication, wanted_tables,
+    Ensured, Guardian, MembershipChanges, Settings, Severity, SlotLag, SlotState, Verdict, WalLimit,
+    WalStatus, drop_publication, drop_slot, heartbeat, observe_slot, read_publication, wanted_tables,
 };
 
 #[test]
@@ -36,6 +36,18 @@ fn our_publication_is_made_and_follows_the_wanted_tables_and_goes() {
     );
     assert_eq!(world.ensure(&[("tables", "crm.*")]).unwrap(), altered);
     assert_eq!(world.published(), "crm.P");
+    // A table that lost its identity goes, before its users notice.
+    world.sql("CREATE TABLE crm.q (id int PRIMARY KEY)");
+    assert!(matches!(
+        world.ensure(&[("tables", "crm.*")]),
+        Ok(Ensured::Altered { .. })
+    ));
+    world.sql("ALTER TABLE crm.q DROP CONSTRAINT q_pkey");
+    let altered = Ensured::Altered {
+        added: Vec::new(),
+        dropped: vec!["\"crm\".\"q\"".to_owned()],
+    };
+    assert_eq!(world.ensure(&[("tables", "crm.*")]).unwrap(), altered);
     // What somebody changed by hand is set right.
     world.sql("ALTER PUBLICATION viewfeed_shop SET (publish = 'insert', publish_via_partition_root = false)");
     assert!(matches!(world.ensure(&both), Ok(Ensured::Altered { .. })));
@@ -248,42 +260,64 @@ fn a_slot_that_is_read_says_by_whom() {
     child.wait().unwrap();
 }
 
-#[test]
-fn the_guardian_sees_the_log_grow_past_its_limits_and_the_slot_lost() {
-    let world = World::with(&[
-        "wal_level=logical",
-        "max_slot_wal_keep_size=32MB",
-        // No checkpoint but the one of this test.
-        "max_wal_size=4GB",
-        "checkpoint_timeout=1d",
-    ]);
-    world.sql("SELECT pg_create_logical_replication_slot('viewfeed_shop', 'pgoutput')");
-    let limited = settings(&[("wal_limit", "8MB")]);
-    let mut guardian = Guardian::new(&limited);
-    let mut second = 0;
-    let mut look = || {
-        second += 1;
-        let observation = world.wait(observe_slot(&world.owner, &limited)).unwrap();
-        guardian.observe(&observation, Timestamp(second * 1_000_000))
-    };
-    // A message of so many bytes, into the log and nowhere else.
-    let grow = |megabytes: usize| {
-        for _ in 0..megabytes {
-            world.sql("SELECT pg_logical_emit_message(false, 'grow', repeat('x', 1000000))");
+/// A server that keeps 32 MB of log for a slot, and the guardian of a source whose limit is 8 MB.
+struct Watched {
+    world: World,
+    settings: Settings,
+    guardian: Guardian,
+    second: i64,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let world = World::with(&[
+            "wal_level=logical",
+            "max_slot_wal_keep_size=32MB",
+            // No checkpoint but that of the test.
+            "max_wal_size=4GB",
+            "checkpoint_timeout=1d",
+        ]);
+        world.sql("SELECT pg_create_logical_replication_slot('viewfeed_shop', 'pgoutput')");
+        let settings = settings(&[("wal_limit", "8MB")]);
+        Self {
+            world,
+            guardian: Guardian::new(&settings),
+            settings,
+            second: 0,
         }
-    };
-    let (lag, verdict) = look();
+    }
+
+    /// A second later.
+    fn look(&mut self) -> (Option<SlotLag>, Verdict) {
+        self.second += 1;
+        let observation = observe_slot(&self.world.owner, &self.settings);
+        let observation = self.world.wait(observation).unwrap();
+        self.guardian
+            .observe(&observation, Timestamp(self.second * 1_000_000))
+    }
+
+    /// Writes so many messages of a million bytes into the log and nowhere else.
+    fn grow(&self, messages: usize) {
+        for _ in 0..messages {
+            self.world
+                .sql("SELECT pg_logical_emit_message(false, 'grow', repeat('x', 1000000))");
+        }
+    }
+}
+
+#[test]
+fn the_guardian_sees_the_log_grow_past_the_limit_of_the_source() {
+    let mut watched = Watched::new();
+    let (lag, verdict) = watched.look();
     let first = lag.unwrap();
     assert_eq!((verdict, first.wal_status), (Verdict::Fine, WalStatus::Reserved));
     assert!(first.safe_wal_bytes.unwrap() > 0);
-    grow(6);
-    let (lag, verdict) = look();
+    watched.grow(6);
+    let (lag, verdict) = watched.look();
     let lag = lag.unwrap();
     assert!(lag.kept_bytes >= 6_000_000 && lag.kept_bytes < 8 << 20, "{lag:?}");
-    assert!(
-        lag.lag_bytes <= lag.kept_bytes && lag.exhausted_in.is_some(),
-        "{lag:?}"
-    );
+    assert!(lag.lag_bytes <= lag.kept_bytes, "{lag:?}");
+    assert!(lag.exhausted_in.is_some(), "{lag:?}");
     assert!(
         matches!(
             verdict,
@@ -294,8 +328,8 @@ fn the_guardian_sees_the_log_grow_past_its_limits_and_the_slot_lost() {
         ),
         "{verdict:?}"
     );
-    grow(4);
-    let (_, verdict) = look();
+    watched.grow(4);
+    let (_, verdict) = watched.look();
     assert!(
         matches!(
             verdict,
@@ -306,8 +340,13 @@ fn the_guardian_sees_the_log_grow_past_its_limits_and_the_slot_lost() {
         ),
         "{verdict:?}"
     );
-    grow(90);
-    let (lag, verdict) = look();
+}
+
+#[test]
+fn the_guardian_sees_that_the_server_is_about_to_give_up_the_slot_and_that_it_did() {
+    let mut watched = Watched::new();
+    watched.grow(60);
+    let (lag, verdict) = watched.look();
     assert_eq!(lag.unwrap().wal_status, WalStatus::Unreserved);
     assert!(
         matches!(
@@ -319,15 +358,17 @@ fn the_guardian_sees_the_log_grow_past_its_limits_and_the_slot_lost() {
         ),
         "{verdict:?}"
     );
-    world.sql("CHECKPOINT");
-    assert_eq!(look(), (None, Verdict::NoSlot));
+    watched.world.sql("CHECKPOINT");
+    assert_eq!(watched.look(), (None, Verdict::NoSlot));
+    let world = &watched.world;
     assert!(matches!(world.slot(), SlotState::Lost { why } if why == "wal_removed"));
     assert_error(
         &world.check(&[]),
         "slot viewfeed_shop is lost: wal_removed",
         "pg_drop_replication_slot",
     );
-    assert!(world.wait(drop_slot(&world.owner, &limited)).unwrap());
+    let dropped = world.wait(drop_slot(&world.owner, &watched.settings));
+    assert!(dropped.unwrap());
     assert_eq!(world.slot(), SlotState::Missing);
 }
 

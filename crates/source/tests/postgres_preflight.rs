@@ -159,12 +159,16 @@ fn tables_that_cannot_be_replicated_are_named_with_the_reason() {
     );
 
     let named = world.check(&[
-        ("tables", "fast, shown, absent, nowhere.*, \"Odd\"\"Name\""),
+        (
+            "tables",
+            "fast, shown, absent, nowhere.*, pg_catalog.pg_class, \"Odd\"\"Name\"",
+        ),
         ("text_columns", "item.nme, item.name"),
     ]);
     assert_error(&named, "\"fast\" is unlogged", "SET LOGGED");
     assert_error(&named, "\"shown\" is a view", "leave it out");
     assert_error(&named, "there is no table public.absent", "create the table");
+    assert_error(&named, "there is no table pg_catalog.pg_class", "tables");
     assert_error(
         &named,
         "columns that do not exist: public.item.nme",
@@ -222,6 +226,14 @@ fn a_partitioned_table_is_one_table_and_its_partitions_need_an_identity() {
     assert_eq!(world.wrong(&[]), []);
     find(&world.check(&[]), "partitioned: \"public\".\"sale\"");
     assert_eq!(world.ensure(&[]).unwrap(), Ensured::Created);
+    assert_eq!(world.published(), "public.item public.sale");
+    world.sql("ALTER PUBLICATION viewfeed_shop SET (publish_via_partition_root = false)");
+    assert_eq!(world.published(), "public.item public.sale_1 public.sale_2");
+    let reset = Ensured::Altered {
+        added: Vec::new(),
+        dropped: Vec::new(),
+    };
+    assert_eq!(world.ensure(&[]).unwrap(), reset);
     assert_eq!(world.published(), "public.item public.sale");
     // A partition whose table is not wanted is a table of its own.
     let leaf = world.wait(wanted_tables(&world.owner, &settings(&[("tables", "sale_1")])));

@@ -116,14 +116,10 @@ fn form(piece: &Piece<'_>) -> &'static str {
             == words.len()
     };
     let has = |word: &str| head.iter().any(|token| is_word(token, word));
+    if let Some(form) = source_form(&head) {
+        return form;
+    }
     match () {
-        () if starts(&["create", "source"]) => {
-            "CREATE SOURCE [IF NOT EXISTS] name FROM POSTGRES (connection = 'host=… dbname=… user=…', option = 'value', …)"
-        }
-        () if starts(&["alter", "source"]) => {
-            "ALTER SOURCE name SET (option = 'value', …), or ALTER SOURCE name RESYNC [TABLE name]"
-        }
-        () if starts(&["drop", "source"]) => "DROP SOURCE [IF EXISTS] name [CASCADE]",
         () if starts(&["create"]) && has("view") => {
             "CREATE [OR REPLACE] MATERIALIZED VIEW [IF NOT EXISTS] name [WITH (require = 'incremental')] AS SELECT …"
         }
@@ -145,5 +141,23 @@ fn form(piece: &Piece<'_>) -> &'static str {
         () => {
             "statements start with SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, SHOW, DESCRIBE or EXPLAIN"
         }
+    }
+}
+
+/// The same, if it is about a source.
+fn source_form(head: &[&TokenWithSpan]) -> Option<&'static str> {
+    let [verb, what, ..] = head else {
+        return None;
+    };
+    let starts = |word: &str| is_word(verb, word) && is_word(what, "source");
+    match () {
+        () if starts("create") => Some(
+            "CREATE SOURCE [IF NOT EXISTS] name FROM POSTGRES (connection = 'host=… dbname=… user=…', option = 'value', …)",
+        ),
+        () if starts("alter") => {
+            Some("ALTER SOURCE name SET (option = 'value', …), or ALTER SOURCE name RESYNC [TABLE name]")
+        }
+        () if starts("drop") => Some("DROP SOURCE [IF EXISTS] name [CASCADE]"),
+        () => None,
     }
 }

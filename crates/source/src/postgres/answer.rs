@@ -1,6 +1,7 @@
 //! Questions to the server's catalog and their answers, as text: whatever its version and whatever stands between, the
 //! simple form of a query works.
 
+use super::failure;
 use std::str::FromStr;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use viewfeed_change::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ pub(super) async fn rows(client: &Client, doing: &str, sql: &str) -> Result<Vec<
     let messages = client
         .simple_query(sql)
         .await
-        .map_err(|error| failed(doing, &error))?;
+        .map_err(|error| failure::of_client(doing, &error))?;
     let rows = messages.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(Row(row)),
         _ => None,
@@ -33,7 +34,7 @@ pub(super) async fn row(client: &Client, doing: &str, sql: &str) -> Result<Row> 
 /// Runs `sql`, one statement or several as one transaction.
 pub(super) async fn run(client: &Client, doing: &str, sql: &str) -> Result<()> {
     let done = client.batch_execute(sql).await;
-    done.map_err(|error| failed(doing, &error))
+    done.map_err(|error| failure::of_client(doing, &error))
 }
 
 impl Row {
@@ -70,26 +71,4 @@ fn unreadable(what: &str) -> Error {
     let message = format!("the server's catalog does not look as it should: {what}");
     Error::new(ErrorKind::Precondition, "POSTGRES_CATALOG", message)
         .hint("viewfeed knows Postgres 13 and later; report the server's version if it is one of these")
-}
-
-/// Severity, SQLSTATE and message only: details and hints of the server quote rows.
-fn failed(doing: &str, error: &tokio_postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(said) => {
-            let text = format!(
-                "{doing}: {} {}: {}",
-                said.severity(),
-                said.code().code(),
-                said.message()
-            );
-            Error::new(ErrorKind::Precondition, "POSTGRES_REFUSED", text)
-                .hint("change what Postgres names, then retry; `viewfeed doctor` says what to run")
-        }
-        None => Error::new(
-            ErrorKind::Unavailable,
-            "POSTGRES_UNAVAILABLE",
-            format!("{doing}: {error}"),
-        )
-        .hint("check that the server runs and can be reached"),
-    }
 }

@@ -2,22 +2,22 @@
 //!
 //! Reads only. One file for each thing that is looked at; all of them turn what the server says into findings.
 
-mod connect;
 mod publications;
 mod server;
 mod slots;
 mod tables;
 
-use super::Settings;
 use super::publication::read_publication;
 use super::slot::{orphan_slots, slot_state};
 use super::wanted::wanted_tables;
-use connect::connect;
+use super::{Connector, Replication, Settings};
 use serde::Serialize;
 use server::Server;
 use tokio_postgres::Client;
 use viewfeed_change::Result;
 
+/// What the server's lists show of an examination.
+const APPLICATION: &str = "viewfeed doctor";
 /// The oldest version whose replication we read, as `server_version_num` without its last four digits.
 const VERSION_MIN: u32 = 13;
 
@@ -101,13 +101,23 @@ pub async fn check(client: &Client, source: &str, settings: &Settings) -> Result
     Ok(findings)
 }
 
-/// Connects as the settings say, and [`check`]s.
+/// Connects as the settings say, and [`check`]s; if that finds no error, tries whether a replication connection is let in.
 pub async fn examine(source: &str, settings: &Settings) -> Result<Vec<Finding>> {
-    let (client, connection) = connect(settings).await?;
-    let connection = tokio::spawn(connection);
-    let findings = check(&client, source, settings).await;
-    connection.abort();
-    findings
+    let connector = Connector::new(settings)?;
+    let session = connector.sql(APPLICATION).await?;
+    let mut findings = check(session.client(), source, settings).await?;
+    if findings.iter().all(|finding| finding.severity < Severity::Error) {
+        let opened = Replication::open(&connector, APPLICATION).await;
+        findings.push(match opened {
+            Ok(_) => Finding::good("a replication connection is let in"),
+            Err(error) => Finding::error(
+                "a replication connection is not let in",
+                error.to_string(),
+                "connect to the server itself, not to a pooler; see max_wal_senders and pg_hba.conf",
+            ),
+        });
+    }
+    Ok(findings)
 }
 
 /// `a, b and c`: all of them, in words.

@@ -19,6 +19,7 @@ use viewfeed_change::{Error, ErrorKind, Result};
 /// Every kind of change; a publication without one of them loses it.
 const PUBLISHED: &str = "insert, update, delete, truncate";
 const READING: &str = "reading the publication";
+const ALTERING: &str = "altering the publication";
 /// The comment on a publication of ours, before the name of its source.
 const COMMENT: &str = "Made, altered and dropped by viewfeed source=";
 
@@ -118,7 +119,7 @@ pub async fn read_publication(client: &Client, settings: &Settings) -> Result<Op
 }
 
 /// Sees to it that the publication of the settings has the tables of `wanted`. One that the source `source` made is brought
-/// to exactly these; one that somebody else made must serve as it is, and must have every table that is named. Refused
+/// to exactly these (one that lost its identity goes: its users' UPDATEs would fail); one that somebody else made must serve as it is, and must have every table that is named. Refused
 /// tables are not added: whether they are an error is for the caller to say, before.
 pub async fn ensure(
     client: &Client,
@@ -132,7 +133,22 @@ pub async fn ensure(
             answer::run(client, "creating the publication", &sql).await?;
             Ok(Ensured::Created)
         }
-        Some(publication) if publication.is_made_by(source) => alter(client, &publication, wanted).await,
+        Some(publication) if publication.is_made_by(source) => {
+            let is_reset = !publication.lacks.is_empty() || !publication.is_via_root;
+            if !is_reset {
+                return alter(client, &publication, wanted).await;
+            }
+            set_parameters(client, &publication).await?;
+            // Which tables it has depends on that.
+            let publication = read_publication(client, settings).await?.ok_or_else(gone)?;
+            Ok(match alter(client, &publication, wanted).await? {
+                Ensured::Unchanged => Ensured::Altered {
+                    added: Vec::new(),
+                    dropped: Vec::new(),
+                },
+                altered => altered,
+            })
+        }
         Some(publication) => {
             check_adopted(&publication, settings, wanted)?;
             Ok(Ensured::Adopted)
@@ -193,14 +209,17 @@ async fn alter(client: &Client, publication: &Publication, wanted: &WantedTables
             statements.push(format!("ALTER PUBLICATION {name} {verb} TABLE {list}"));
         }
     }
-    if !publication.lacks.is_empty() || !publication.is_via_root {
-        statements.push(format!("ALTER PUBLICATION {name} SET ({})", parameters()));
-    }
     if statements.is_empty() {
         return Ok(Ensured::Unchanged);
     }
-    answer::run(client, "altering the publication", &statements.join("; ")).await?;
+    answer::run(client, ALTERING, &statements.join("; ")).await?;
     Ok(Ensured::Altered { added, dropped })
+}
+
+async fn set_parameters(client: &Client, publication: &Publication) -> Result<()> {
+    let name = escape_identifier(&publication.name);
+    let sql = format!("ALTER PUBLICATION {name} SET ({})", parameters());
+    answer::run(client, ALTERING, &sql).await
 }
 
 /// The settings of a publication that loses nothing.
@@ -254,6 +273,12 @@ fn check_identities(publication: &Publication, wanted: &WantedTables) -> Result<
         }
     }
     Ok(())
+}
+
+fn gone() -> Error {
+    let message = "the publication was dropped while it was being altered";
+    Error::new(ErrorKind::Unavailable, "PUBLICATION_GONE", message)
+        .hint("it is made again at the next attempt")
 }
 
 fn unfit(message: String, run: String) -> Error {

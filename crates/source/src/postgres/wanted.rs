@@ -280,12 +280,13 @@ const IDENTITY: &str = "(SELECT pg_catalog.array_to_string((i.indkey::pg_catalog
                 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
                     WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1)";
 
-/// Tables, views and foreign tables that match, but no partition of a table that matches.
+/// Tables, views and foreign tables that match, but no partition of a table that matches, and none of the server's own.
 fn query(patterns: &[TablePattern]) -> String {
     format!(
         "WITH matching AS (
             SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND ({}))
+            WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND ({})
+                AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'))
         SELECT c.oid, c.nspname AS schema, c.relname AS name, c.relkind AS kind, c.relpersistence AS persistence,
             pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')
                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS reads,

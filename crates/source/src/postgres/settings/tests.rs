@@ -189,7 +189,7 @@ fn a_password_has_one_place() {
 }
 
 #[test]
-fn settings_are_shown_as_options_and_changed_by_options() {
+fn settings_are_shown_as_options_that_give_the_same_settings() {
     let first = settings(&[
         ("tables", "a, b.*"),
         ("text_columns", "a.b"),
@@ -217,7 +217,11 @@ fn settings_are_shown_as_options_and_changed_by_options() {
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     assert!(Settings::from_options("other", &again).unwrap() == first);
+}
 
+#[test]
+fn settings_are_changed_by_options_but_for_what_the_source_is_called() {
+    let first = settings(&[("text_columns", "a.b"), ("password_env", "SHOP")]).unwrap();
     let options = [
         ("connection", "host=new password=s3cret"),
         ("text_columns", ""),

@@ -64,97 +64,99 @@ fn a_server_that_is_as_it_should_be_is_good() {
     );
 }
 
+/// A setting, a value that hurts, how much, what is said of it and what is to be run.
+const HURTING: &[(&str, &str, Severity, &str, &str)] = &[
+    (
+        "wal_level",
+        "replica",
+        Severity::Error,
+        "wal_level is replica",
+        "ALTER SYSTEM SET wal_level = 'logical'",
+    ),
+    (
+        "max_replication_slots",
+        "0",
+        Severity::Error,
+        "0 of 0 replication slots are free",
+        "max_replication_slots = '2'",
+    ),
+    (
+        "max_replication_slots",
+        "1",
+        Severity::Warning,
+        "1 of 1 replication slots are free",
+        "max_replication_slots = '2'",
+    ),
+    (
+        "max_wal_senders",
+        "0",
+        Severity::Error,
+        "0 of 0 WAL senders are free",
+        "max_wal_senders = '2'",
+    ),
+    (
+        "max_slot_wal_keep_size",
+        "-1",
+        Severity::Warning,
+        "max_slot_wal_keep_size is -1",
+        "max_slot_wal_keep_size = '20GB'",
+    ),
+    (
+        "max_slot_wal_keep_size",
+        "1024",
+        Severity::Warning,
+        "max_slot_wal_keep_size is 1GB",
+        "'20GB'",
+    ),
+    (
+        "wal_sender_timeout",
+        "0",
+        Severity::Note,
+        "wal_sender_timeout is 0",
+        "'60s'",
+    ),
+    (
+        "wal_sender_timeout",
+        "1000",
+        Severity::Warning,
+        "wal_sender_timeout is 1000 ms",
+        "'60s'",
+    ),
+    (
+        "logical_decoding_work_mem",
+        "64",
+        Severity::Warning,
+        "logical_decoding_work_mem is 64kB",
+        "'64MB'",
+    ),
+    (
+        "synchronous_commit",
+        "off",
+        Severity::Warning,
+        "synchronous_commit is off",
+        "synchronous_commit = 'on'",
+    ),
+    (
+        "idle_replication_slot_timeout",
+        "3600",
+        Severity::Warning,
+        "idle_replication_slot_timeout is 3600 s",
+        "'0'",
+    ),
+    (
+        "server_encoding",
+        "SQL_ASCII",
+        Severity::Warning,
+        "the database's encoding is SQL_ASCII",
+        "UTF8",
+    ),
+];
+
 #[test]
 fn each_setting_that_hurts_is_named_with_what_to_run() {
-    use Severity::{Error, Note, Warning};
-    for (name, value, severity, what, run) in [
-        (
-            "wal_level",
-            "replica",
-            Error,
-            "wal_level is replica",
-            "ALTER SYSTEM SET wal_level = 'logical'",
-        ),
-        (
-            "max_replication_slots",
-            "0",
-            Error,
-            "0 of 0 replication slots are free",
-            "max_replication_slots = '2'",
-        ),
-        (
-            "max_replication_slots",
-            "1",
-            Warning,
-            "1 of 1 replication slots are free",
-            "max_replication_slots = '2'",
-        ),
-        (
-            "max_wal_senders",
-            "0",
-            Error,
-            "0 of 0 WAL senders are free",
-            "max_wal_senders = '2'",
-        ),
-        (
-            "max_slot_wal_keep_size",
-            "-1",
-            Warning,
-            "max_slot_wal_keep_size is -1",
-            "max_slot_wal_keep_size = '20GB'",
-        ),
-        (
-            "max_slot_wal_keep_size",
-            "1024",
-            Warning,
-            "max_slot_wal_keep_size is 1GB",
-            "'20GB'",
-        ),
-        (
-            "wal_sender_timeout",
-            "0",
-            Note,
-            "wal_sender_timeout is 0",
-            "'60s'",
-        ),
-        (
-            "wal_sender_timeout",
-            "1000",
-            Warning,
-            "wal_sender_timeout is 1000 ms",
-            "'60s'",
-        ),
-        (
-            "logical_decoding_work_mem",
-            "64",
-            Warning,
-            "logical_decoding_work_mem is 64kB",
-            "'64MB'",
-        ),
-        (
-            "synchronous_commit",
-            "off",
-            Warning,
-            "synchronous_commit is off",
-            "synchronous_commit = 'on'",
-        ),
-        (
-            "idle_replication_slot_timeout",
-            "3600",
-            Warning,
-            "idle_replication_slot_timeout is 3600 s",
-            "'0'",
-        ),
-        (
-            "server_encoding",
-            "SQL_ASCII",
-            Warning,
-            "the database's encoding is SQL_ASCII",
-            "UTF8",
-        ),
-    ] {
+    for (name, value, severity, what, run) in HURTING {
         let finding = bad(|server| set(server, name, value));
-        assert_eq!((finding.severity, finding.what.as_str()), (severity, what));
+        assert_eq!((&finding.severity, finding.what.as_str()), (severity, *what));
         assert!(finding.run.as_ref().unwrap().contains(run), "{finding:?}");
         assert!(!finding.why.is_empty(), "{finding:?}");
     }
