@@ -9,14 +9,23 @@
 //! copy                      the rows that were there before, exactly joined to the stream
 //! ```
 
+mod assembly;
 mod change;
+mod connection;
+mod failure;
 mod lsn;
 pub mod pgoutput;
+mod replication;
 mod settings;
 mod shape;
 pub mod value;
 
+pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
+pub use connection::{Connector, SqlSession};
 pub use lsn::Lsn;
+pub use replication::{
+    CreatedSlot, NewSlot, Received, Replication, ReplicationStream, StartOptions, SystemIdentity,
+};
 pub use settings::Settings;
 pub use shape::{ColumnShape, TableShape};

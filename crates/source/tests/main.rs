@@ -13,5 +13,8 @@ mod definition;
 mod insert;
 mod model;
 mod pgoutput;
+mod postgres_assembly;
+mod postgres_connection;
+mod postgres_stream;
 mod rows;
 mod update;

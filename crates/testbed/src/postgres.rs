@@ -6,6 +6,7 @@ use crate::free_address;
 use fs2::FileExt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
@@ -164,6 +165,20 @@ impl Postgres {
     /// The data folder of the server, which may be written while it runs (`pg_hba.conf`, certificates).
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Writes a file of the data folder, such as `pg_hba.conf`, that only the server may read. It reads it when it starts.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.data().join(name);
+        fs::write(&path, content).expect("the data folder can be written");
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&path, private).expect("a file of our own");
+        if is_root() {
+            give_to_server(&path);
+        }
     }
 
     /// A new connection.
