@@ -16,5 +16,6 @@ mod pgoutput;
 mod postgres_assembly;
 mod postgres_connection;
 mod postgres_stream;
+mod postgres_throughput;
 mod rows;
 mod update;

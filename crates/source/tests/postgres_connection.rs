@@ -251,6 +251,30 @@ async fn encryption_is_verified_as_far_as_sslmode_says() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_the_server_made_itself_is_trusted_when_it_is_named() {
+    let itself = Authority::new();
+    let server = server_with(
+        &["ALTER SYSTEM SET ssl = on"],
+        "hostssl all all all trust\n",
+        &[
+            ("server.crt", &itself.certificate()),
+            ("server.key", &itself.key()),
+        ],
+    );
+    let to = |mode: &str, root: &Authority| {
+        format!(
+            "host=127.0.0.1 port={} dbname=postgres user=viewfeed sslmode={mode} sslrootcert={}",
+            server.port(),
+            root.certificate().display()
+        )
+    };
+    connect(&settings(&to("verify-ca", &itself))).await.unwrap();
+    for connection in [to("verify-full", &itself), to("verify-ca", &Authority::new())] {
+        assert_eq!(refused(&connection).await.reason(), "TLS_FAILED");
+    }
+}
+
+#[tokio::test]
 async fn errors_say_whether_to_retry() {
     let mut server = Postgres::start_with(&["wal_level=logical"]);
     let port = server.port();

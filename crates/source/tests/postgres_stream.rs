@@ -15,7 +15,7 @@ use viewfeed_testbed::{Postgres, Psql};
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn slot(name: &str) -> NewSlot {
+pub(crate) fn slot(name: &str) -> NewSlot {
     NewSlot {
         name: name.to_owned(),
         is_temporary: false,
@@ -28,7 +28,7 @@ fn connector(server: &Postgres) -> Connector {
     Connector::new(&settings(&server.connection())).unwrap()
 }
 
-async fn replication(server: &Postgres) -> Replication {
+pub(crate) async fn replication(server: &Postgres) -> Replication {
     Replication::open(&connector(server), "viewfeed test")
         .await
         .unwrap()
@@ -136,7 +136,7 @@ fn table(psql: &mut Psql) -> BTreeMap<i64, String> {
     rows.iter().map(row).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_is_made_once_used_by_one_and_dropped() {
     let (server, mut psql) = server(&[]).await;
     let mut commands = replication(&server).await;
@@ -160,7 +160,7 @@ async fn a_slot_is_made_once_used_by_one_and_dropped() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_has_what_the_stream_has_not() {
     let (server, mut psql) = server(&[]).await;
     psql.query("INSERT INTO t VALUES (1, 'before')").unwrap();
@@ -200,7 +200,7 @@ async fn a_snapshot_has_what_the_stream_has_not() {
     assert_eq!(replica.rows, BTreeMap::from([(2, "after".to_owned())]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_reported_as_durable_is_not_sent_again() {
     let (server, mut psql) = server(&[]).await;
     let mut stream = start(&server).await;
@@ -225,7 +225,7 @@ async fn what_is_reported_as_durable_is_not_sent_again() {
     assert_eq!(replica.rows, table(&mut psql));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_reaches_the_server_while_the_stream_goes_on() {
     let (server, mut psql) = server(&["wal_sender_timeout=2s"]).await;
     let mut stream = start(&server).await;
@@ -303,76 +303,95 @@ async fn a_server_that_is_gone_is_an_error_that_a_retry_may_cure() {
     assert_eq!(replica.rows, BTreeMap::from([(1, "a".to_owned())]));
 }
 
-/// All that was written before this is called, with a note at the end.
-async fn received_until_now(stream: &mut ReplicationStream, psql: &mut Psql) -> Vec<(Lsn, Bytes)> {
-    psql.query("SELECT pg_logical_emit_message(false, 'test', 'the end')")
+/// Adds all that was written before this is called to `received`, and a note.
+async fn read_until_now(received: &mut Vec<(Lsn, Bytes)>, stream: &mut ReplicationStream, psql: &mut Psql) {
+    psql.query("SELECT pg_logical_emit_message(false, 'test', 'until now')")
         .unwrap();
-    let mut received = Vec::new();
     loop {
         if let Received::Wal { start, data, .. } = next(stream).await {
-            let is_end = data.ends_with(b"the end");
+            let is_now = data.ends_with(b"until now");
             received.push((start, data));
-            if is_end {
-                return received;
+            if is_now {
+                return;
             }
         }
     }
 }
 
+/// A statement of a session of [`run_beside_each_other`].
+type Statement = (usize, String);
+
 /// Two transactions beside each other, each larger than the server keeps, with parts rolled back, and a third rolled back whole.
-fn run_beside_each_other(server: &Postgres) {
-    let mut sessions = [server.connect(), server.connect(), server.connect()];
-    let mut run = |session: usize, sql: &str| {
-        sessions[session].query(sql).unwrap();
-    };
+fn beside_each_other() -> Vec<Statement> {
     let rows = |from: u32, to: u32| {
         format!("INSERT INTO t SELECT id, 'value ' || id FROM generate_series({from}, {to}) id")
     };
-    for session in 0..3 {
-        run(session, "BEGIN");
+    let statement = |session: usize, sql: &str| (session, sql.to_owned());
+    vec![
+        statement(0, "BEGIN"),
+        statement(1, "BEGIN"),
+        statement(2, "BEGIN"),
+        statement(0, "SAVEPOINT first"),
+        (0, rows(100_000, 103_000)),
+        (1, rows(200_000, 202_000)),
+        (2, rows(300_000, 302_000)),
+        statement(0, "ROLLBACK TO SAVEPOINT first"),
+        (0, rows(110_000, 113_000)),
+        statement(1, "SAVEPOINT wide"),
+        statement(1, "UPDATE t SET value = value || '!' WHERE id % 3 = 0"),
+        statement(1, "SAVEPOINT narrow"),
+        (1, rows(210_000, 213_000)),
+        statement(0, "SAVEPOINT second"),
+        statement(0, "UPDATE t SET id = id + 10000 WHERE id % 7 = 0 AND id < 200000"),
+        (2, rows(310_000, 312_000)),
+        statement(1, "RELEASE SAVEPOINT narrow"),
+        statement(1, "ROLLBACK TO SAVEPOINT wide"),
+        statement(1, "DELETE FROM t WHERE id % 5 = 0 AND id >= 200000"),
+        statement(0, "RELEASE SAVEPOINT second"),
+        statement(2, "ROLLBACK"),
+        (1, rows(220_000, 223_000)),
+        (0, rows(130_000, 133_000)),
+        statement(1, "COMMIT"),
+        statement(0, "COMMIT"),
+    ]
+}
+
+/// Runs it so that the server has sent what it then has to make void.
+async fn run_beside_each_other(server: &Postgres, stream: &mut ReplicationStream) -> Vec<(Lsn, Bytes)> {
+    let mut psql = server.connect();
+    let mut sessions = [server.connect(), server.connect(), server.connect()];
+    let mut received = Vec::new();
+    psql.query("INSERT INTO t VALUES (1, 'before'), (2, 'before')")
+        .unwrap();
+    for (session, sql) in beside_each_other() {
+        if sql.starts_with("ROLLBACK") {
+            read_until_now(&mut received, stream, &mut psql).await;
+        }
+        sessions[session].query(&sql).unwrap();
     }
-    run(0, "SAVEPOINT first");
-    run(0, &rows(100_000, 103_000));
-    run(1, &rows(200_000, 202_000));
-    run(2, &rows(300_000, 302_000));
-    run(0, "ROLLBACK TO SAVEPOINT first");
-    run(0, &rows(110_000, 113_000));
-    run(1, "SAVEPOINT outer");
-    run(1, "UPDATE t SET value = value || '!' WHERE id % 3 = 0");
-    run(1, "SAVEPOINT inner");
-    run(1, &rows(210_000, 213_000));
-    run(0, "SAVEPOINT second");
-    run(0, "UPDATE t SET id = id + 10000 WHERE id % 7 = 0 AND id < 200000");
-    run(2, &rows(310_000, 312_000));
-    run(1, "RELEASE SAVEPOINT inner");
-    run(1, "ROLLBACK TO SAVEPOINT outer");
-    run(1, "DELETE FROM t WHERE id % 5 = 0 AND id >= 200000");
-    run(0, "RELEASE SAVEPOINT second");
-    run(2, "ROLLBACK");
-    run(1, &rows(220_000, 223_000));
-    run(0, &rows(130_000, 133_000));
-    run(1, "COMMIT");
-    run(0, "COMMIT");
+    psql.query("UPDATE t SET value = 'after' WHERE id = 1").unwrap();
+    read_until_now(&mut received, stream, &mut psql).await;
+    received
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn running_transactions_beside_each_other_add_up_to_the_tables() {
     let (server, mut psql) = server(&["logical_decoding_work_mem=64kB"]).await;
     let mut stream = start(&server).await;
-    psql.query("INSERT INTO t VALUES (1, 'before'), (2, 'before')")
-        .unwrap();
-    run_beside_each_other(&server);
-    psql.query("UPDATE t SET value = 'after' WHERE id = 1").unwrap();
-    let received = received_until_now(&mut stream, &mut psql).await;
-    let blocks = |kind: u8| received.iter().filter(|(_, data)| data[0] == kind).count();
-    assert!(blocks(b'S') > 6, "they are sent in blocks");
-    assert_eq!(blocks(b'c'), 2);
-    assert!(blocks(b'A') >= 4, "parts of them are rolled back");
+    let received = run_beside_each_other(&server, &mut stream).await;
+    let count = |kind: u8| received.iter().filter(|(_, data)| data[0] == kind).count();
+    assert!(count(b'S') > 6, "they are sent in blocks");
+    assert_eq!(count(b'c'), 2);
+    assert!(
+        count(b'A') >= 4,
+        "parts of them are rolled back, and one whole: {}",
+        count(b'A')
+    );
     let expected = table(&mut psql);
     let folder = tempfile::tempdir().unwrap();
     for memory_bytes_max in [0, 100_000, 1 << 30] {
         let mut assembler = Assembler::new(folder.path(), memory_bytes_max);
-        let (mut replica, mut transactions, mut ends) = (Replica::default(), 0, 0);
+        let (mut replica, mut transactions, mut notes) = (Replica::default(), 0, 0);
         let mut last = Lsn(0);
         for (start, data) in &received {
             match assembler.push(data, *start).unwrap() {
@@ -385,14 +404,14 @@ async fn running_transactions_beside_each_other_add_up_to_the_tables() {
                 Some(Assembled::Note(note)) => {
                     assert_eq!(
                         (note.prefix.as_str(), note.content.as_slice()),
-                        ("test", &b"the end"[..])
+                        ("test", &b"until now"[..])
                     );
-                    ends += 1;
+                    notes += 1;
                 }
                 None => {}
             }
         }
-        assert_eq!((transactions, ends), (4, 1));
+        assert_eq!((transactions, notes), (4, 4));
         assert_eq!(replica.rows, expected, "with {memory_bytes_max} bytes of memory");
         assert_eq!(assembler.load().transactions, 0);
     }
@@ -401,12 +420,13 @@ async fn running_transactions_beside_each_other_add_up_to_the_tables() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_changed_in_a_part_that_is_rolled_back_is_as_before() {
     let (server, mut psql) = server(&["logical_decoding_work_mem=64kB"]).await;
-    let mut stream = start(&server).await;
+    let (mut stream, mut other) = (start(&server).await, server.connect());
     let rows = |from: u32, more: &str| {
         format!(
             "INSERT INTO t SELECT id, 'value ' || id{more} FROM generate_series({from}, {from} + 2000) id"
         )
     };
+    let mut received = Vec::new();
     for statement in [
         "BEGIN",
         &rows(10_000, ""),
@@ -418,13 +438,16 @@ async fn a_table_changed_in_a_part_that_is_rolled_back_is_as_before() {
         "COMMIT",
         "INSERT INTO t VALUES (1, 'after')",
     ] {
+        if statement.starts_with("ROLLBACK") {
+            read_until_now(&mut received, &mut stream, &mut other).await;
+        }
         psql.query(statement).unwrap();
     }
-    let mut assembler = Assembler::new("", 1 << 30);
-    let mut replica = Replica::default();
-    let received = received_until_now(&mut stream, &mut psql).await;
-    let changed = |(_, data): &&(Lsn, Bytes)| data[0] == b'R' && data.windows(5).any(|part| part == b"extra");
-    assert_eq!(received.iter().filter(changed).count(), 1, "the change was sent");
+    read_until_now(&mut received, &mut stream, &mut other).await;
+    let is_changed =
+        |(_, data): &(Lsn, Bytes)| data[0] == b'R' && data.windows(5).any(|part| part == b"extra");
+    assert!(received.iter().any(is_changed), "the change was sent");
+    let (mut assembler, mut replica) = (Assembler::new("", 1 << 30), Replica::default());
     for (start, data) in received {
         if let Some(Assembled::Transaction(committed)) = assembler.push(&data, start).unwrap() {
             replica.apply(committed);
