@@ -1,4 +1,5 @@
-//! The embedded store through its public doors: SQL or rows in, rows out, over a real store. Postgres by the bytes it sends.
+//! The embedded store through its public doors: SQL or rows in, rows out, over a real store. Postgres by the bytes it sends,
+//! and as a real server.
 
 // All of this is test code, helpers included.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

@@ -235,6 +235,13 @@ async fn encryption_is_verified_as_far_as_sslmode_says() {
     let error = refused(&to("localhost", "sslmode=disable")).await;
     assert_eq!(error.reason(), "POSTGRES_LOGIN", "{error}");
 
+    known_by_certificate(&server, &ours).await;
+}
+
+/// The role `certified` comes by its certificate.
+async fn known_by_certificate(server: &Postgres, ours: &Authority) {
+    let root = ours.certificate();
+    let root = root.display();
     let (certificate, key) = ours.issue("certified");
     let as_certified = |files: &str| {
         format!(
