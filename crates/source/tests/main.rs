@@ -1,4 +1,5 @@
-//! The embedded store through its public doors: SQL or rows in, rows out, over a real store. Postgres by the bytes it sends.
+//! The embedded store through its public doors: SQL or rows in, rows out, over a real store. Postgres by the bytes it sends,
+//! and as a real server.
 
 // All of this is test code, helpers included.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -22,6 +23,7 @@ mod postgres_preflight;
 mod postgres_rows;
 mod postgres_shapes;
 mod postgres_stream;
+mod postgres_throughput;
 mod postgres_values;
 mod postgres_world;
 mod rows;

@@ -235,6 +235,13 @@ async fn encryption_is_verified_as_far_as_sslmode_says() {
     let error = refused(&to("localhost", "sslmode=disable")).await;
     assert_eq!(error.reason(), "POSTGRES_LOGIN", "{error}");
 
+    known_by_certificate(&server, &ours).await;
+}
+
+/// The role `certified` comes by its certificate.
+async fn known_by_certificate(server: &Postgres, ours: &Authority) {
+    let root = ours.certificate();
+    let root = root.display();
     let (certificate, key) = ours.issue("certified");
     let as_certified = |files: &str| {
         format!(
@@ -248,6 +255,30 @@ async fn encryption_is_verified_as_far_as_sslmode_says() {
     assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
     let error = refused(&as_certified("sslcert=/no/such/file sslkey=/no/such/file")).await;
     assert_eq!(error.reason(), "BAD_CERTIFICATE", "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_server_made_itself_is_trusted_when_it_is_named() {
+    let itself = Authority::new();
+    let server = server_with(
+        &["ALTER SYSTEM SET ssl = on"],
+        "hostssl all all all trust\n",
+        &[
+            ("server.crt", &itself.certificate()),
+            ("server.key", &itself.key()),
+        ],
+    );
+    let to = |mode: &str, root: &Authority| {
+        format!(
+            "host=127.0.0.1 port={} dbname=postgres user=viewfeed sslmode={mode} sslrootcert={}",
+            server.port(),
+            root.certificate().display()
+        )
+    };
+    connect(&settings(&to("verify-ca", &itself))).await.unwrap();
+    for connection in [to("verify-full", &itself), to("verify-ca", &Authority::new())] {
+        assert_eq!(refused(&connection).await.reason(), "TLS_FAILED");
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use viewfeed_testbed::{Postgres, Psql};
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn slot(name: &str) -> NewSlot {
+pub(crate) fn slot(name: &str) -> NewSlot {
     NewSlot {
         name: name.to_owned(),
         is_temporary: false,
@@ -28,7 +28,7 @@ fn connector(server: &Postgres) -> Connector {
     Connector::new(&settings(&server.connection())).unwrap()
 }
 
-async fn replication(server: &Postgres) -> Replication {
+pub(crate) async fn replication(server: &Postgres) -> Replication {
     Replication::open(&connector(server), "viewfeed test")
         .await
         .unwrap()
@@ -445,7 +445,7 @@ async fn a_table_changed_in_a_part_that_is_rolled_back_is_as_before() {
     }
     read_until_now(&mut received, &mut stream, &mut other).await;
     let is_changed =
-        |(_, data): &&(Lsn, Bytes)| data[0] == b'R' && data.windows(5).any(|part| part == b"extra");
+        |(_, data): &(Lsn, Bytes)| data[0] == b'R' && data.windows(5).any(|part| part == b"extra");
     assert!(received.iter().any(is_changed), "the change was sent");
     let (mut assembler, mut replica) = (Assembler::new("", 1 << 30), Replica::default());
     for (start, data) in received {

@@ -43,6 +43,11 @@ impl Authority {
         self.folder.path().join("authority.crt")
     }
 
+    /// The key of that, PEM.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("authority.key")
+    }
+
     /// The files (PEM) of a certificate of somebody called `name`, which is a name of a host too, and of its key.
     ///
     /// # Panics

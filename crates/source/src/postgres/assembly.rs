@@ -19,6 +19,7 @@ use super::Lsn;
 use super::pgoutput::{Begin, Commit, Message, Note, PostgresTime, Within, Xid};
 use spool::Spool;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::PathBuf;
 use viewfeed_change::{Error, Result};
 
@@ -32,7 +33,7 @@ pub enum Assembled {
 }
 
 /// A message from `pg_logical_emit_message(false, …)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LooseNote {
     /// Where it stands.
     pub lsn: Lsn,
@@ -223,6 +224,16 @@ impl Assembler {
     fn spools(&self) -> impl Iterator<Item = &Spool> {
         let running = self.running.values().map(|running| &running.spool);
         running.chain(self.current.iter().map(|(_, spool)| spool))
+    }
+}
+
+impl fmt::Debug for LooseNote {
+    /// Without the content: it may be somebody's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LooseNote")
+            .field("lsn", &self.lsn)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::columns::{Place, gather};
 use super::diverged;
-use crate::postgres::{OldImage, RowChange, RowChanges};
+use crate::postgres::{RowChange, RowChanges};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(super) fn deltas(
     )?;
     let codec = RowCodec::for_paths(&table.schema(), &table.key_paths())?;
     let (new_keys, old_keys) = (codec.encode(&new)?, codec.encode(&old)?);
-    let (steps, keys) = steps(changes, &new_keys, &old_keys);
+    let (steps, keys) = steps(&table.key, changes, &new_keys, &old_keys);
     let (stored, present) = look_up(reader, table, &keys)?;
     let mut follow = Follow::new(table, changes, keys.len(), &present);
     for step in &steps {
@@ -49,9 +49,14 @@ struct Step {
     to: Option<(u32, u32)>,
 }
 
-fn steps(changes: &[(usize, &RowChanges)], new_keys: &Rows, old_keys: &Rows) -> (Vec<Step>, Rows) {
+fn steps(
+    key: &[usize],
+    changes: &[(usize, &RowChanges)],
+    new_keys: &Rows,
+    old_keys: &Rows,
+) -> (Vec<Step>, Rows) {
     let (mut numbers, mut keys) = (HashMap::new(), Rows::default());
-    let (mut next_old, mut next_new) = (0, 0);
+    let (mut next_old, mut next_new) = (0usize, 0u32);
     let operations = changes.iter().map(|(_, changes)| changes.operations.len()).sum();
     let mut steps = Vec::with_capacity(operations);
     let mut number = |key| {
@@ -61,23 +66,24 @@ fn steps(changes: &[(usize, &RowChanges)], new_keys: &Rows, old_keys: &Rows) -> 
         })
     };
     for (transaction, changes) in changes {
+        let first = next_new;
         for operation in &changes.operations {
-            let to = match operation {
-                RowChange::Insert | RowChange::Update(_) => {
-                    next_new += 1;
-                    Some((next_new - 1, number(new_keys.row(next_new as usize - 1))))
+            let old_key = operation.has_old().then(|| {
+                next_old += 1;
+                number(old_keys.row(next_old - 1))
+            });
+            let to = operation.has_new().then(|| {
+                let row = next_new;
+                next_new += 1;
+                // A large key that did not change is not sent again, but the old one is.
+                match old_key.filter(|_| lacks_key(key, changes, row - first)) {
+                    Some(old_key) => (row, old_key),
+                    None => (row, number(new_keys.row(row as usize))),
                 }
-                RowChange::Delete(_) => None,
-            };
+            });
             let from = match operation {
                 RowChange::Insert => None,
-                RowChange::Update(OldImage::None) | RowChange::Delete(OldImage::None) => {
-                    to.map(|(_, key)| key)
-                }
-                RowChange::Update(_) | RowChange::Delete(_) => {
-                    next_old += 1;
-                    Some(number(old_keys.row(next_old - 1)))
-                }
+                RowChange::Update(_) | RowChange::Delete(_) => old_key.or(to.map(|(_, key)| key)),
             };
             steps.push(Step {
                 transaction: *transaction,
@@ -88,6 +94,12 @@ fn steps(changes: &[(usize, &RowChanges)], new_keys: &Rows, old_keys: &Rows) -> 
         }
     }
     (steps, keys)
+}
+
+/// Whether a row was sent without a column of the key.
+fn lacks_key(key: &[usize], changes: &RowChanges, row: u32) -> bool {
+    let unchanged = changes.unchanged.get(&row);
+    unchanged.is_some_and(|columns| columns.iter().any(|column| key.contains(&usize::from(*column))))
 }
 
 /// The stored rows with one of `keys`, and for each key the number of its row.

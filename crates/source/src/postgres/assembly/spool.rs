@@ -2,6 +2,7 @@
 //!
 //! In either place each is preceded by its length. Pieces of memory are never torn: a string is in one of them.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -16,7 +17,7 @@ const READ_BYTES: usize = 256 << 10;
 /// The bytes of a length.
 const LENGTH_BYTES: usize = 4;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Spool {
     /// What came first, if there was no room for it.
     file: Option<File>,
@@ -27,7 +28,6 @@ pub(super) struct Spool {
 }
 
 /// What was spooled, to be read once. [`Frames::advance`], then [`Frames::frame`].
-#[derive(Debug)]
 pub(super) struct Frames {
     file: Option<BufReader<File>>,
     /// How much of the file is not yet read.
@@ -134,6 +134,25 @@ impl Frames {
     /// The string it stands at.
     pub(super) fn frame(&self) -> &[u8] {
         &self.present[self.at.clone()]
+    }
+}
+
+impl fmt::Debug for Spool {
+    /// Without what is in it: these are rows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spool")
+            .field("memory_bytes", &self.memory_bytes)
+            .field("disk_bytes", &self.disk_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Frames {
+    /// Likewise.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames")
+            .field("disk_bytes", &self.disk_bytes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Whose certificates are accepted, and which one is ours: a rustls configuration from the options of a connection.
 
 use super::options::{Mode, Options, Roots};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,10 @@ pub(super) fn config(options: &Options) -> Result<ClientConfig> {
         trusted: match options.mode {
             Mode::Disable | Mode::Prefer | Mode::Require => None,
             Mode::VerifyAuthority | Mode::VerifyFull => Some(trusted(&options.roots, &provider)?),
+        },
+        named: match &options.roots {
+            Roots::File(path) => certificates(path)?,
+            Roots::Unnamed | Roots::System => Vec::new(),
         },
         names_count: options.mode == Mode::VerifyFull,
         provider: Arc::clone(&provider),
@@ -64,6 +69,8 @@ pub(super) fn config(options: &Options) -> Result<ClientConfig> {
 struct Verifier {
     /// None accepts any certificate: then whoever is between us and the server can be the server.
     trusted: Option<Arc<WebPkiServerVerifier>>,
+    /// The certificates in the file of `sslrootcert`.
+    named: Vec<CertificateDer<'static>>,
     /// Whether the certificate must name the host.
     names_count: bool,
     provider: Arc<CryptoProvider>,
@@ -87,6 +94,16 @@ impl ServerCertVerifier for Verifier {
             Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
                 if !self.names_count =>
             {
+                Ok(ServerCertVerified::assertion())
+            }
+            // A server with a certificate that it made itself, as Postgres' documentation shows: no authority's, but named as
+            // trusted. That it is valid now was looked at before.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.named.iter().any(|named| named == certificate) =>
+            {
+                if self.names_count {
+                    verify_server_name(&ParsedCertificate::try_from(certificate)?, host)?;
+                }
                 Ok(ServerCertVerified::assertion())
             }
             verified => verified,

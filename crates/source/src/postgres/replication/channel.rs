@@ -96,9 +96,8 @@ impl Channel {
                 return Ok(answer);
             }
             let read = self.stream.read_buf(&mut self.input).await;
-            match read.map_err(|error| failure::of_io(doing, &error))? {
-                0 => return Err(failure::unavailable(doing, "the server closed the connection")),
-                _ => {}
+            if read.map_err(|error| failure::of_io(doing, &error))? == 0 {
+                return Err(failure::unavailable(doing, "the server closed the connection"));
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::postgres::Lsn;
 use crate::postgres::connection::Stream;
 use crate::postgres::failure;
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -15,7 +16,7 @@ use viewfeed_change::{Error, Result};
 pub(super) const READING: &str = "reading the replication stream";
 
 /// What comes from the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Received {
     /// One message of the output plugin.
     Wal {
@@ -32,6 +33,16 @@ pub enum Received {
         /// How far the server had read.
         end: Lsn,
     },
+}
+
+impl fmt::Debug for Received {
+    /// Without the data: these are rows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wal { start, end, data } => write!(f, "Wal({start}..{end}, {} bytes)", data.len()),
+            Self::Keepalive { end } => write!(f, "Keepalive({end})"),
+        }
+    }
 }
 
 /// A replication stream. A task of its own reads ahead by a bounded number of bytes, and answers the server whether we read
