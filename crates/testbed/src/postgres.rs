@@ -151,10 +151,12 @@ impl Postgres {
 
     /// How a client connects over TCP: to the database `postgres` as its owner, without a password.
     pub fn connection(&self) -> String {
-        format!(
-            "host=127.0.0.1 port={} user={DATABASE_USER} dbname=postgres",
-            self.port
-        )
+        self.connection_by(self.port)
+    }
+
+    /// The same by another port of this machine, as of a [`Proxy`](crate::Proxy).
+    pub fn connection_by(&self, port: u16) -> String {
+        format!("host=127.0.0.1 port={port} user={DATABASE_USER} dbname=postgres")
     }
 
     /// The folder of the programs, such as `pg_recvlogical` and `pgbench`.
@@ -215,19 +217,26 @@ impl Psql {
     /// # Panics
     /// If the connection is lost.
     pub fn query(&mut self, sql: &str) -> Result<Vec<TextRow>, String> {
-        writeln!(self.input, "{sql};\n\\echo {DONE} :SQLSTATE :LAST_ERROR_MESSAGE").expect("psql is there");
-        self.input.flush().expect("psql is there");
+        self.attempt(sql).expect("psql has not stopped")
+    }
+
+    /// The same; None once the connection is lost, and then always.
+    ///
+    /// # Errors
+    /// What Postgres says against it.
+    pub fn attempt(&mut self, sql: &str) -> Option<Result<Vec<TextRow>, String>> {
+        writeln!(self.input, "{sql};\n\\echo {DONE} :SQLSTATE :LAST_ERROR_MESSAGE").ok()?;
+        self.input.flush().ok()?;
         let mut rows = Vec::new();
         loop {
             let mut line = String::new();
-            let read = self.output.read_line(&mut line).expect("psql writes UTF-8");
-            assert!(read > 0, "psql has stopped");
+            self.output.read_line(&mut line).ok().filter(|read| *read > 0)?;
             let line = line.trim_end_matches('\n');
             if let Some(outcome) = line.strip_prefix(DONE) {
-                return match outcome.trim().strip_prefix(SUCCESS) {
+                return Some(match outcome.trim().strip_prefix(SUCCESS) {
                     Some(_) => Ok(rows),
                     None => Err(outcome.trim().to_owned()),
-                };
+                });
             }
             let value = |text: &str| (text != NULL).then(|| text.to_owned());
             rows.push(line.split(SEPARATOR).map(value).collect());

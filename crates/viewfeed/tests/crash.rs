@@ -1,8 +1,9 @@
 //! The real binary, killed at random moments under load: nothing acknowledged is lost, nothing is seen twice.
 
+use crate::follower::{Folded, catch_up, follow, rows, version};
 use crate::server::{PROGRAM, sql};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +11,6 @@ use tokio::runtime::Runtime;
 use tokio_stream::StreamExt;
 use viewfeed_testbed::Viewfeed;
 use viewfeed_wire::v1;
-use viewfeed_wire::v1::frame::Kind;
 use viewfeed_wire::v1::viewfeed_client::ViewfeedClient;
 
 const ROUNDS: usize = 50;
@@ -29,43 +29,6 @@ struct Acknowledged {
     /// Rows whose delete was acknowledged.
     absent: BTreeSet<i64>,
     version_max: u64,
-}
-
-/// A subscriber that adds up every diff it ever got: across kills, resumed by token.
-#[derive(Default)]
-struct Folded {
-    token: Vec<u8>,
-    rows: BTreeMap<Vec<String>, i64>,
-    /// Diffs of a version that is not complete yet: thrown away if the server dies in between.
-    open: Vec<(Vec<String>, i64)>,
-}
-
-impl Folded {
-    fn apply(&mut self, response: &v1::TailResponse) {
-        let frame = response.frame.clone().unwrap_or_default();
-        if matches!(frame.kind(), Kind::Reset) {
-            panic!("the feed was reset ({}), although history was kept", frame.reason);
-        }
-        for (place, row) in response.rows.iter().enumerate() {
-            let values = row
-                .values
-                .iter()
-                .map(|value| format!("{:?}", value.kind))
-                .collect();
-            self.open
-                .push((values, frame.diffs.get(place).copied().unwrap_or(1)));
-        }
-        if frame.more || frame.resume_token.is_empty() {
-            return;
-        }
-        self.token = frame.resume_token.to_vec();
-        for (row, diff) in self.open.drain(..) {
-            let weight = self.rows.entry(row.clone()).or_default();
-            *weight += diff;
-            assert!((0..=1).contains(weight), "row {row:?} is there {weight} times");
-        }
-        self.rows.retain(|_, weight| *weight != 0);
-    }
 }
 
 #[test]
@@ -125,8 +88,11 @@ fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
     for (name, folded) in [("item", table), ("by_g", view)] {
         runtime.block_on(catch_up(&address, name, &folded, version));
         let stored = runtime.block_on(rows(&address, &format!("SELECT * FROM {name}")));
-        let seen: BTreeSet<_> = folded.lock().unwrap().rows.keys().cloned().collect();
-        assert_eq!(seen, stored, "the feed of {name} does not add up to its content");
+        assert_eq!(
+            folded.lock().unwrap().rows,
+            stored,
+            "the feed of {name} does not add up to its content"
+        );
     }
     let written = next_id.load(Ordering::SeqCst);
     assert!(written > 100, "the load was no load");
@@ -207,79 +173,4 @@ async fn execute(client: &mut ViewfeedClient<tonic::transport::Channel>, sql: &s
             .or(version);
     }
     version
-}
-
-fn tail(name: &str, token: Vec<u8>, up_to_version: u64) -> v1::TailRequest {
-    let feed = v1::FeedRequest {
-        resume_token: token.into(),
-        up_to_version,
-        envelope: v1::Envelope::Diff.into(),
-        ..Default::default()
-    };
-    v1::TailRequest {
-        relation: name.to_owned(),
-        feed: Some(feed),
-        filter: Vec::new(),
-    }
-}
-
-/// Follows a feed until the server is gone.
-async fn follow(address: String, name: &'static str, folded: Arc<Mutex<Folded>>) {
-    folded.lock().unwrap().open.clear();
-    let token = folded.lock().unwrap().token.clone();
-    let Ok(mut client) = ViewfeedClient::connect(address).await else {
-        return;
-    };
-    let Ok(frames) = client.tail(tail(name, token, 0)).await else {
-        return;
-    };
-    let mut frames = frames.into_inner();
-    while let Some(Ok(response)) = frames.next().await {
-        folded.lock().unwrap().apply(&response);
-    }
-}
-
-async fn catch_up(address: &str, name: &str, folded: &Mutex<Folded>, version: u64) {
-    folded.lock().unwrap().open.clear();
-    let token = folded.lock().unwrap().token.clone();
-    let mut client = ViewfeedClient::connect(address.to_owned()).await.unwrap();
-    let mut frames = client
-        .tail(tail(name, token, version))
-        .await
-        .unwrap()
-        .into_inner();
-    while let Some(response) = frames.next().await {
-        folded.lock().unwrap().apply(&response.unwrap());
-    }
-}
-
-async fn version(address: &str) -> u64 {
-    let mut client = ViewfeedClient::connect(address.to_owned()).await.unwrap();
-    client
-        .status(v1::StatusRequest {})
-        .await
-        .unwrap()
-        .into_inner()
-        .version
-}
-
-async fn rows(address: &str, sql: &str) -> BTreeSet<Vec<String>> {
-    let mut client = ViewfeedClient::connect(address.to_owned()).await.unwrap();
-    let request = v1::ExecuteRequest {
-        sql: sql.to_owned(),
-        ..Default::default()
-    };
-    let mut responses = client.execute(request).await.unwrap().into_inner();
-    let mut rows = BTreeSet::new();
-    while let Some(response) = responses.next().await {
-        for row in response.unwrap().rows {
-            rows.insert(
-                row.values
-                    .iter()
-                    .map(|value| format!("{:?}", value.kind))
-                    .collect(),
-            );
-        }
-    }
-    rows
 }

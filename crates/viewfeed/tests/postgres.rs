@@ -325,3 +325,81 @@ fn a_value_without_a_place_breaks_its_table_only_and_is_repaired_as_text() {
     }
     is_same(&server, &mut psql, "price", "id, amount");
 }
+
+#[test]
+fn a_column_that_came_and_went_while_nobody_looked_hides_no_rows() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    is_same(&server, &mut psql, "item", "id, name, size");
+    server.kill();
+    run(
+        &mut psql,
+        &[
+            "ALTER TABLE item ADD COLUMN extra text",
+            "INSERT INTO item VALUES (1000, 'wide', 1, 'x')",
+            "UPDATE item SET size = 99 WHERE id = 3",
+            "ALTER TABLE item DROP COLUMN extra",
+            "INSERT INTO item VALUES (1001, 'narrow', 1)",
+        ],
+    );
+    let server = start(dir.path());
+    is_same(&server, &mut psql, "item", "id, name, size");
+}
+
+#[test]
+fn rows_come_after_a_table_has_changed_twice_before_it_was_looked_at() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    is_same(&server, &mut psql, "item", "id, name, size");
+    server.kill();
+    run(
+        &mut psql,
+        &[
+            "ALTER TABLE item ADD COLUMN first int",
+            "INSERT INTO item VALUES (1000, 'one more', 1, 1)",
+            "ALTER TABLE item ADD COLUMN second int",
+        ],
+    );
+    let server = start(dir.path());
+    is_same(&server, &mut psql, "item", "id, name, size, first, second");
+    run(
+        &mut psql,
+        &["INSERT INTO item VALUES (1001, 'two more', 1, 1, 2)"],
+    );
+    is_same(&server, &mut psql, "item", "id, name, size, first, second");
+    run(&mut psql, &["DELETE FROM item WHERE id = 1001"]);
+    is_same(&server, &mut psql, "item", "id, name, size, first, second");
+}
+
+#[test]
+fn a_table_repaired_at_its_server_is_followed_again() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(
+        &mut psql,
+        &[
+            "CREATE TABLE price (id int PRIMARY KEY, amount numeric(8, 2))",
+            "INSERT INTO price VALUES (1, 1.5)",
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    is_same(&server, &mut psql, "price", "id, amount");
+    run(&mut psql, &["INSERT INTO price VALUES (2, 'NaN'), (3, 3)"]);
+    sql(&server, "WAIT FOR SOURCE shop");
+    sql_error(&server, "SELECT * FROM shop.price");
+    run(&mut psql, &["UPDATE price SET amount = 2 WHERE id = 2"]);
+    sql(&server, "ALTER SOURCE shop RESYNC TABLE price");
+    is_same(&server, &mut psql, "price", "id, amount");
+    run(&mut psql, &["INSERT INTO price VALUES (4, 4)"]);
+    is_same(&server, &mut psql, "price", "id, amount");
+}

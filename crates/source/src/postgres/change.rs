@@ -38,6 +38,11 @@ pub enum TableEvent {
     },
     /// From here on the table looks like this.
     Shape(TableShape),
+    /// Its rows looked different when they changed: what happened to them in this transaction is not known.
+    Missed {
+        /// The table.
+        table: Oid,
+    },
     /// From here on its changes cannot be followed.
     Unreadable {
         /// The table.
@@ -132,7 +137,7 @@ impl SourceTransaction {
     /// Whether it changes more than rows.
     pub fn changes_tables(&self) -> bool {
         let is_change =
-            |event: &TableEvent| matches!(event, TableEvent::Shape(_) | TableEvent::Unreadable { .. });
+            |event: &TableEvent| !matches!(event, TableEvent::Rows { .. } | TableEvent::Truncate { .. });
         self.events.iter().any(is_change)
     }
 

@@ -10,7 +10,7 @@ use super::value::RowBuilder;
 use super::{
     OldImage, RowChange, RowChanges, SourceTransaction, TableEvent, TableShape, Tables, read_shapes,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio_postgres::Client;
 use viewfeed_change::{ErrorKind, Result, Timestamp};
@@ -28,6 +28,8 @@ pub(super) struct Collector {
     done: Vec<SourceTransaction>,
     gathered: BTreeMap<Oid, Gathered>,
     rows: usize,
+    /// Tables whose rows cannot be read for the rest of the present transaction.
+    unreadable: BTreeSet<Oid>,
     /// A table was described that nobody has declared.
     has_unknown: bool,
 }
@@ -35,8 +37,8 @@ pub(super) struct Collector {
 /// What is known of a table in the stream.
 struct Known {
     shape: Arc<TableShape>,
-    /// Whether its rows can be read: not if a value had no place, or if it was changed again since it was described.
-    is_readable: bool,
+    /// Whether the stream is where the shape is: not if it was changed again before it was asked for.
+    is_current: bool,
 }
 
 /// Rows of one table, over transactions.
@@ -55,7 +57,7 @@ impl Collector {
         let known = |shape: TableShape| {
             let known = Known {
                 shape: Arc::new(shape),
-                is_readable: true,
+                is_current: true,
             };
             (known.shape.oid, known)
         };
@@ -66,6 +68,7 @@ impl Collector {
             done: Vec::new(),
             gathered: BTreeMap::new(),
             rows: 0,
+            unreadable: BTreeSet::new(),
             has_unknown: false,
         }
     }
@@ -94,20 +97,13 @@ impl Collector {
             time: Timestamp(committed.time.0.saturating_add(POSTGRES_BEGAN_US)),
             events: Vec::new(),
         });
+        self.unreadable.clear();
         let mut messages = 0;
-        loop {
-            let described = match committed.messages.next()? {
-                None => break,
-                Some(Message::Relation(relation)) => Some((relation.oid, self.fits(&relation))),
-                Some(message) => {
-                    self.message(&message)?;
-                    None
-                }
-            };
-            if let Some((oid, fits)) = described
-                && !fits
-            {
-                self.describe(oid, client).await?;
+        while let Some(message) = committed.messages.next()? {
+            match message {
+                Message::Relation(relation) if self.fits(&relation) => {}
+                Message::Relation(relation) => self.describe(&relation, client).await?,
+                message => self.message(&message)?,
             }
             messages += 1;
             if messages % MESSAGES_AT_ONCE == 0 {
@@ -128,12 +124,13 @@ impl Collector {
     /// Whether a described table is as we know it.
     fn fits(&self, relation: &Relation<'_>) -> bool {
         let known = self.tables.get(&relation.oid);
-        known.is_some_and(|known| known.is_readable && known.shape.matches(relation))
+        known.is_some_and(|known| known.is_current && known.shape.matches(relation))
     }
 
-    /// Asks the server what a table looks like. It may have changed again since: then it is described again before its next
-    /// row, and what lies between is in the copy that will be made.
-    async fn describe(&mut self, oid: Oid, client: &Client) -> Result<()> {
+    /// Asks the server what a table looks like. It may have changed again since, or back to what it was: then the rows from
+    /// here to there cannot be read, and the table is copied.
+    async fn describe(&mut self, relation: &Relation<'_>, client: &Client) -> Result<()> {
+        let oid = relation.oid;
         let found = read_shapes(client, Tables::Publication(&self.publication), &self.text_columns).await?;
         let Some(shape) = found.tables.into_iter().find(|shape| shape.oid == oid) else {
             self.set_unreadable(oid, "it is not published any more, or was dropped at the server");
@@ -142,8 +139,8 @@ impl Collector {
         self.has_unknown |= !self.tables.contains_key(&oid);
         self.flush();
         let known = Known {
+            is_current: shape.matches(relation),
             shape: Arc::new(shape.clone()),
-            is_readable: true,
         };
         self.tables.insert(oid, known);
         self.event(TableEvent::Shape(shape));
@@ -181,14 +178,18 @@ impl Collector {
         old: Option<&OldRow<'_>>,
         new: Option<&Tuple<'_>>,
     ) -> Result<()> {
-        let Some(known) = self.tables.get(&oid).filter(|known| known.is_readable) else {
+        let Some(known) = self.tables.get(&oid) else {
             return Ok(());
         };
+        if self.unreadable.contains(&oid) {
+            return Ok(());
+        }
         let width = known.shape.columns.len();
         let is_other = |tuple: &Tuple<'_>| tuple.len() != width;
-        if new.is_some_and(is_other) || old.is_some_and(|old| is_other(tuple_of(old))) {
-            // Changed again since it was described: see `describe`.
+        let differs = new.is_some_and(is_other) || old.is_some_and(|old| is_other(tuple_of(old)));
+        if differs || !known.is_current {
             self.set_aside(oid);
+            self.event(TableEvent::Missed { table: oid });
             return Ok(());
         }
         let shape = known.shape.clone();
@@ -203,11 +204,10 @@ impl Collector {
         }
     }
 
+    /// The rest of the transaction is read without this table.
     fn set_aside(&mut self, oid: Oid) {
         self.gathered.remove(&oid);
-        if let Some(known) = self.tables.get_mut(&oid) {
-            known.is_readable = false;
-        }
+        self.unreadable.insert(oid);
     }
 
     fn set_unreadable(&mut self, oid: Oid, why: &str) {

@@ -123,6 +123,11 @@ impl TableShape {
             })
     }
 
+    /// Whether rows of the one cannot be rows of the other.
+    pub(super) fn has_other_rows(&self, other: &Self) -> bool {
+        self.columns != other.columns || self.identity != other.identity
+    }
+
     /// `schema.name`, for people.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)

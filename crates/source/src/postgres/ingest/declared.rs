@@ -74,7 +74,7 @@ impl Ingest<'_> {
 
     /// The table looks like this from now on.
     pub(super) fn reshape(&mut self, mut table: StoredTable, shape: TableShape) -> Result<()> {
-        if table.shape.columns != shape.columns || table.shape.identity != shape.identity {
+        if table.shape.has_other_rows(&shape) {
             self.want(&mut table, "its columns changed at the server")?;
         }
         if table.shape != shape {

@@ -4,7 +4,7 @@ use super::{Ingest, Ingested, IngestedTransaction};
 use crate::postgres::kept::Kept;
 use crate::postgres::pgoutput::Oid;
 use crate::postgres::stored::{Phase, StoredTable};
-use crate::postgres::{Lsn, RowChanges, SourceTransaction, TableEvent, apply};
+use crate::postgres::{Lsn, RowChanges, SourceTransaction, TableEvent, TableShape, apply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Ingest<'_> {
         };
         for (number, transaction) in new.iter().enumerate() {
             // Of a table whose columns change within the transaction, all of it will be in the next copy.
-            let reshaped: BTreeSet<Oid> = transaction.reshaped().collect();
+            let reshaped = followed.reshaped(transaction);
             for event in &transaction.events {
                 self.event(
                     event,
@@ -104,9 +104,19 @@ impl Ingest<'_> {
                     self.refresh(shape.oid, followed)?;
                 }
             }
+            TableEvent::Missed { table } => {
+                self.flush(*table, followed)?;
+                if followed.is_open(*table, commit)
+                    && let Some(mut known) = followed.tables.get(table).cloned()
+                {
+                    self.want(&mut known, "its columns changed more than once at the server")?;
+                    self.refresh(*table, followed)?;
+                }
+            }
             TableEvent::Unreadable { table, why } => {
                 self.flush(*table, followed)?;
-                if let Some(mut known) = followed.tables.get(table).cloned() {
+                let known = followed.tables.get(table).cloned();
+                if let Some(mut known) = known.filter(|table| !table.has_copied(commit)) {
                     self.break_table(&mut known, why, ingested)?;
                     self.refresh(*table, followed)?;
                 }
@@ -201,6 +211,25 @@ impl Followed<'_> {
         }
     }
 
+    /// Whether what was committed there changes the table, now or when it is copied.
+    fn is_open(&self, table: Oid, commit: Lsn) -> bool {
+        !matches!(self.stand(table, commit), Stand::Skipped)
+    }
+
+    /// The tables that are copied because of what the transaction did to their columns.
+    fn reshaped(&self, transaction: &SourceTransaction) -> BTreeSet<Oid> {
+        let is_new = |shape: &TableShape| {
+            let known = self.tables.get(&shape.oid);
+            known.is_some_and(|known| known.shape.has_other_rows(shape))
+        };
+        let reshaped = |event: &TableEvent| match event {
+            TableEvent::Shape(shape) if is_new(shape) => Some(shape.oid),
+            TableEvent::Missed { table } => Some(*table),
+            _ => None,
+        };
+        transaction.events.iter().filter_map(reshaped).collect()
+    }
+
     fn add(&mut self, number: usize, relation: &Arc<Relation>, batch: Batch) {
         if batch.is_empty() {
             return;
@@ -219,15 +248,5 @@ impl StoredTable {
             Phase::Copying { at: point, .. } | Phase::Live { since: point } => commit < point,
             Phase::Wanted { .. } | Phase::Broken { .. } => false,
         }
-    }
-}
-
-impl SourceTransaction {
-    /// The tables whose columns change in it.
-    fn reshaped(&self) -> impl Iterator<Item = Oid> {
-        self.events.iter().filter_map(|event| match event {
-            TableEvent::Shape(shape) => Some(shape.oid),
-            _ => None,
-        })
     }
 }
