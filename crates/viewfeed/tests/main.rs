@@ -8,6 +8,7 @@ mod doctor;
 mod errors;
 mod filling;
 mod postgres;
+mod postgres_shop;
 mod program;
 mod python;
 mod server;
