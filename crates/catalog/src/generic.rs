@@ -2,7 +2,7 @@
 
 use crate::codec::{conform_value, sql_name};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::*;
 use std::sync::Arc;
 use viewfeed_change::{Column, Error, Result};
@@ -96,11 +96,34 @@ fn kinds(array: &ArrayRef) -> Result<Vec<Kind>> {
 
 /// What has no form of its own is text as SQL prints it.
 fn text_kinds(array: &ArrayRef) -> Result<Vec<Kind>> {
-    let array = cast(array, &DataType::Utf8)?;
-    let array: &StringArray = array.as_string();
-    Ok((0..array.len())
-        .map(|row| Kind::Text(array.value(row).to_owned()))
-        .collect())
+    // A time that no calendar has is NULL then.
+    let is_time = matches!(array.data_type(), DataType::Date32 | DataType::Timestamp(_, None));
+    let options = CastOptions {
+        safe: is_time,
+        ..CastOptions::default()
+    };
+    let texts = cast_with_options(array, &DataType::Utf8, &options)?;
+    let texts: &StringArray = texts.as_string();
+    let text = |row: usize| match texts.is_null(row) && array.is_valid(row) {
+        true => beyond_calendar(array, row),
+        false => texts.value(row).to_owned(),
+    };
+    Ok((0..array.len()).map(|row| Kind::Text(text(row))).collect())
+}
+
+/// A date or time that cannot be printed: at either end of what its type holds it is infinite, as in Postgres.
+fn beyond_calendar(array: &ArrayRef, row: usize) -> String {
+    let ends = match array.data_type() {
+        DataType::Date32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let ticks = cast(&array.slice(row, 1), &DataType::Int64);
+    match ticks.map(|ticks| ticks.as_primitive::<Int64Type>().value(0)) {
+        Ok(ticks) if ticks == ends.1 => "infinity".to_owned(),
+        Ok(ticks) if ticks == ends.0 => "-infinity".to_owned(),
+        Ok(ticks) => format!("{ticks} since 1970"),
+        Err(_) => String::new(),
+    }
 }
 
 fn nested_kinds(array: &ArrayRef) -> Result<Vec<Kind>> {

@@ -1,6 +1,6 @@
 //! The command line. What the flags mean is said here, once; what they default to, in `config`.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -222,6 +222,9 @@ pub(crate) enum BenchWhat {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// A Postgres source: how fast it reads what was written, how late it is, large transactions, copies; beside
+    /// pg_recvlogical and COPY.
+    Postgres(BenchPostgres),
     /// The engine alone: one step of a join + aggregate view, beside computing the view anew.
     Step {
         /// Rows in the table.
@@ -246,4 +249,41 @@ pub(crate) enum BenchWhat {
         #[arg(long, default_value_t = 1_000_000)]
         rows: usize,
     },
+}
+
+/// Measure a Postgres source.
+#[derive(Args)]
+pub(crate) struct BenchPostgres {
+    /// A server with wal_level=logical on this machine: 'host=… dbname=… user=…' or postgres://user@host/dbname. The schema, the
+    /// publication and the slots called viewfeed_bench… are made there, and dropped at the end. The role needs to be a superuser,
+    /// or to own the database and have REPLICATION.
+    pub(crate) connection: String,
+    /// Rows of the copy, of the large transaction, and written in transactions of 1,000 rows; a tenth of it in transactions of one.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) rows: u64,
+    /// Rows a second for the latency, one run each.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,5000")]
+    pub(crate) rates: Vec<u32>,
+    /// Length of each run.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// Only these: copy, drain, latency, large.
+    #[arg(long, value_delimiter = ',', default_value = "copy,drain,latency,large")]
+    pub(crate) only: Vec<BenchPostgresPart>,
+    /// The folder of pg_recvlogical and psql [default: in the PATH, else the newest of /usr/lib/postgresql].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) programs: Option<PathBuf>,
+}
+
+/// A part of it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchPostgresPart {
+    /// Tables that are there.
+    Copy,
+    /// Transactions that were written while nobody read.
+    Drain,
+    /// From a commit to its delta.
+    Latency,
+    /// One transaction of all rows.
+    Large,
 }

@@ -403,3 +403,57 @@ fn a_table_repaired_at_its_server_is_followed_again() {
     run(&mut psql, &["INSERT INTO price VALUES (4, 4)"]);
     is_same(&server, &mut psql, "price", "id, amount");
 }
+
+#[test]
+fn times_without_an_end_are_shown_as_such() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(
+        &mut psql,
+        &[
+            "CREATE TABLE term (id int PRIMARY KEY, day date, moment timestamp, instant timestamptz)",
+            "INSERT INTO term VALUES (1, 'infinity', 'infinity', 'infinity'), (2, '-infinity', '-infinity', '-infinity'), (3, '2026-01-02', '2026-01-02 03:04', '0044-03-15 BC')",
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    let terms = rows(&server, "SELECT day, moment FROM shop.term ORDER BY id");
+    assert_eq!(terms[0], json!({"day": "infinity", "moment": "infinity"}));
+    assert_eq!(terms[1], json!({"day": "-infinity", "moment": "-infinity"}));
+    assert_eq!(
+        terms[2],
+        json!({"day": "2026-01-02", "moment": "2026-01-02T03:04:00"})
+    );
+    // Whatever an instant looks like, it does not stop its row.
+    assert_eq!(
+        rows(&server, "SELECT instant FROM shop.term ORDER BY id").len(),
+        3
+    );
+}
+
+#[test]
+fn a_table_that_left_the_publication_and_came_again_is_copied_again() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    run(&mut psql, &["CREATE PUBLICATION mine FOR TABLE item"]);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let options = format!(
+        "connection = '{}', tables = 'item', publication = 'mine'",
+        primary.connection()
+    );
+    sql(&server, &format!("CREATE SOURCE shop FROM POSTGRES ({options})"));
+    is_same(&server, &mut psql, "item", "id, name, size");
+    run(
+        &mut psql,
+        &[
+            "ALTER PUBLICATION mine DROP TABLE item",
+            "UPDATE item SET name = 'unseen' WHERE id = 9",
+            "ALTER PUBLICATION mine ADD TABLE item",
+        ],
+    );
+    server.wait_for_log("a source was interrupted", 1);
+    is_same(&server, &mut psql, "item", "id, name, size");
+}

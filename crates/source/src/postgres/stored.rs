@@ -8,7 +8,7 @@
 //! ```
 
 use super::pgoutput::Oid;
-use super::{Lsn, Settings, TableShape};
+use super::{Lsn, Membership, Settings, TableShape};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -46,6 +46,9 @@ pub struct StoredTable {
     pub shape: TableShape,
     /// Whether it is complete.
     pub phase: Phase,
+    /// How it was in the publication when that was looked at last.
+    #[serde(default)]
+    pub membership: Option<Membership>,
     /// Counts the copies that were begun, so that rows of one that was given up are known.
     pub attempt: u64,
 }

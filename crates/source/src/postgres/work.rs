@@ -2,7 +2,7 @@
 
 use super::pgoutput::Oid;
 use super::stored::{SlotIdentity, StoredTable};
-use super::{Lsn, SourceTransaction, TableShape};
+use super::{Lsn, Membership, SourceTransaction, TableShape};
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 use viewfeed_change::Result;
@@ -13,7 +13,7 @@ pub enum Work {
     /// The slot was made, by us or by somebody else: what was read from another one is out of date.
     Slot(SlotIdentity),
     /// These tables are published, and look like this.
-    Tables(Vec<TableShape>),
+    Tables(Vec<Published>),
     /// A snapshot was taken; the tables are copied from it.
     BeginCopy {
         /// What to copy.
@@ -64,6 +64,15 @@ pub enum Work {
         /// Why, and what to do.
         why: String,
     },
+}
+
+/// A published table.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What it looks like.
+    pub shape: TableShape,
+    /// How it is in the publication.
+    pub membership: Option<Membership>,
 }
 
 /// A copy that begins.

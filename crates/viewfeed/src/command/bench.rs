@@ -4,6 +4,7 @@
 
 mod fill;
 mod latency;
+mod postgres;
 mod restart;
 mod server;
 mod step;
@@ -24,6 +25,7 @@ pub(super) async fn run(arguments: Bench) -> Result<()> {
         } => throughput::run(&batches, rows, Duration::from_secs(seconds)).await,
         BenchWhat::Fill { rows } => fill::run(rows).await,
         BenchWhat::Restart { rows } => restart::run(rows).await,
+        BenchWhat::Postgres(arguments) => postgres::run(&arguments).await,
         BenchWhat::Step {
             tables,
             changes,

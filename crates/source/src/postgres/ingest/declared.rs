@@ -1,8 +1,8 @@
 //! Which tables there are: published ones come, look different, or go.
 
 use super::{Ingest, Ingested};
-use crate::postgres::TableShape;
 use crate::postgres::stored::{self, Phase, Progress, SlotIdentity, StoredTable};
+use crate::postgres::{Membership, Published, TableShape};
 use std::sync::Arc;
 use viewfeed_change::{Error, Relation, RelationId, RelationKind, RelationName, Result, SourceId, Table};
 use viewfeed_store::arrange;
@@ -30,10 +30,10 @@ impl Ingest<'_> {
     }
 
     /// Brings our tables in line with those that are published.
-    pub(super) fn declare(&mut self, shapes: Vec<TableShape>) -> Result<Ingested> {
+    pub(super) fn declare(&mut self, published: Vec<Published>) -> Result<Ingested> {
         let mut ingested = Ingested::default();
         let mut gone = self.tables()?;
-        for shape in shapes {
+        for Published { shape, membership } in published {
             let by_oid = gone.iter().position(|table| table.shape.oid == shape.oid);
             let by_name = |table: &StoredTable| {
                 (&table.shape.schema, &table.shape.name) == (&shape.schema, &shape.name)
@@ -41,9 +41,9 @@ impl Ingest<'_> {
             match by_oid.or_else(|| gone.iter().position(by_name)) {
                 Some(place) => {
                     let table = gone.swap_remove(place);
-                    self.declare_again(table, shape)?;
+                    self.declare_again(table, shape, membership)?;
                 }
-                None => self.declare_new(shape)?,
+                None => self.declare_new(shape, membership)?,
             }
         }
         for mut table in gone {
@@ -54,7 +54,12 @@ impl Ingest<'_> {
     }
 
     /// A table that is known already, perhaps made anew under its name.
-    fn declare_again(&mut self, mut table: StoredTable, shape: TableShape) -> Result<()> {
+    fn declare_again(
+        &mut self,
+        mut table: StoredTable,
+        shape: TableShape,
+        membership: Option<Membership>,
+    ) -> Result<()> {
         if table.shape.oid != shape.oid {
             self.kept(table.shape.oid).release(self.txn)?;
             stored::delete_table(self.txn, self.source, table.shape.oid);
@@ -68,6 +73,16 @@ impl Ingest<'_> {
         if matches!(table.phase, Phase::Copying { .. }) {
             // Its snapshot went with the connection.
             self.want(&mut table, "its copy was interrupted")?;
+        }
+        if table.membership.is_some() && table.membership != membership {
+            self.want(
+                &mut table,
+                "it left the publication and came again, or other rows or columns of it are published",
+            )?;
+        }
+        if table.membership != membership {
+            table.membership = membership;
+            self.put(&table)?;
         }
         self.reshape(table, shape)
     }
@@ -84,7 +99,7 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    fn declare_new(&mut self, shape: TableShape) -> Result<()> {
+    fn declare_new(&mut self, shape: TableShape, membership: Option<Membership>) -> Result<()> {
         let name = RelationName::new(&self.settings.schema, &shape.name);
         if self.relations.named(&name).is_some() {
             let message = format!(
@@ -104,6 +119,7 @@ impl Ingest<'_> {
             relation: id,
             shape,
             phase: Phase::Wanted { again: None },
+            membership,
             attempt: 1,
         })
     }

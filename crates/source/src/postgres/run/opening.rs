@@ -5,7 +5,9 @@ use crate::postgres::connection::{Connector, SqlSession};
 use crate::postgres::replication::{NewSlot, Replication, StartOptions, SystemIdentity};
 use crate::postgres::slot::{self, Slot, SlotState};
 use crate::postgres::stored::{Progress, SlotIdentity};
-use crate::postgres::{Applied, Loop, Lsn, TableShape, Tables, Work, publication, read_shapes, wanted};
+use crate::postgres::{
+    Applied, Loop, Lsn, Membership, Published, TableShape, Tables, Work, publication, read_shapes, wanted,
+};
 use viewfeed_change::{Error, ErrorKind, Result};
 
 /// From which version on slots can go over to standbys.
@@ -18,6 +20,8 @@ pub(super) struct Opened {
     pub(super) replication: Replication,
     pub(super) start: StartOptions,
     pub(super) shapes: Vec<TableShape>,
+    /// How tables are in the publication.
+    pub(super) memberships: Vec<Membership>,
     pub(super) applied: Applied,
 }
 
@@ -41,7 +45,18 @@ pub(super) async fn open<L: Loop>(source: &Source<L>) -> Result<Opened> {
     }
     let published = Tables::Publication(&settings.publication);
     let found = read_shapes(sql.client(), published, &settings.text_columns).await?;
-    let applied = source.target.apply(Work::Tables(found.tables.clone())).await?;
+    let publication = publication::read_publication(sql.client(), settings).await?;
+    let memberships = publication
+        .map(|publication| publication.memberships())
+        .unwrap_or_default();
+    let published = found.tables.iter().map(|shape| Published {
+        shape: shape.clone(),
+        membership: memberships
+            .iter()
+            .find(|member| member.table == shape.oid)
+            .cloned(),
+    });
+    let applied = source.target.apply(Work::Tables(published.collect())).await?;
 
     let mut start = StartOptions::for_server(
         sql.server_major(),
@@ -56,6 +71,7 @@ pub(super) async fn open<L: Loop>(source: &Source<L>) -> Result<Opened> {
         replication,
         start,
         shapes: found.tables,
+        memberships,
         applied,
     })
 }

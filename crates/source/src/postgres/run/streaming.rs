@@ -9,7 +9,7 @@ use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
 use crate::postgres::guardian::{self, Guardian};
 use crate::postgres::replication::{Received, ReplicationStream};
-use crate::postgres::{Applied, Loop, Lsn, Work};
+use crate::postgres::{Applied, Loop, Lsn, Membership, Work, publication};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub(super) async fn stream<L: Loop>(
         assembler: Assembler::new(&source.spool, OPEN_BYTES_MAX),
         collector: Collector::new(&settings.publication, &settings.text_columns, opened.shapes),
         guardian: Guardian::new(settings),
+        memberships: opened.memberships,
         source: source.clone(),
         sql: opened.sql,
         connector: opened.connector,
@@ -81,6 +82,7 @@ struct Streaming<'a, L> {
     assembler: Assembler,
     collector: Collector,
     guardian: Guardian,
+    memberships: Vec<Membership>,
     status: &'a watch::Sender<SourceStatus>,
     /// What the loop is doing for us.
     applying: Option<BoxFuture<'static, Result<Applied>>>,
@@ -234,6 +236,9 @@ impl<L: Loop> Streaming<'_, L> {
 
     /// Looks at the slot; says something where nobody writes, so that it does not hold the server's log.
     async fn watch(&mut self) -> Result<()> {
+        let publication = publication::read_publication(self.sql.client(), &self.source.settings).await?;
+        let memberships = publication.map(|publication| publication.memberships());
+        self.is_stale |= memberships.as_ref() != Some(&self.memberships);
         if std::mem::take(&mut self.is_stale) {
             return Err(stale());
         }
@@ -316,6 +321,6 @@ fn stale() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "TABLES_CHANGED",
-        "a table came into the publication: the source connects again to take it up",
+        "the publication is another one than before: the source connects again to take that up",
     )
 }

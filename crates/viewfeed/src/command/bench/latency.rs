@@ -78,7 +78,7 @@ pub(super) async fn run(rates: &[u32], length: Duration) -> Result<()> {
 }
 
 /// Append + fdatasync of a small record, on the disk of `dir`, `count` times with a pause before each.
-fn floor(dir: &Path, count: usize, pause: Duration) -> Result<Vec<Duration>> {
+pub(super) fn floor(dir: &Path, count: usize, pause: Duration) -> Result<Vec<Duration>> {
     let path = dir.join("floor");
     let mut file = File::create(&path)?;
     let record = [7u8; FLOOR_BYTES];

@@ -16,6 +16,10 @@ use viewfeed_wire::v1::viewfeed_client::ViewfeedClient;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long to wait before asking again whether it answers.
 const ASK_AGAIN: Duration = Duration::from_millis(2);
+/// A unit of the times in /proc: Linux says 100 a second to programs, whatever it counts itself.
+const TICK_MS: u64 = 10;
+/// Where the user time is in /proc/PID/stat, counted from the field behind the name.
+const USER_TIME_FIELD: usize = 11;
 
 /// A running server. Killed and removed with its folder when dropped.
 pub(super) struct BenchServer {
@@ -39,8 +43,19 @@ impl BenchServer {
 
     /// Kills the server (SIGKILL) and starts it again on the same folder; returns when it answers.
     pub(super) async fn kill_and_restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.start_again().await
+    }
+
+    /// Kills the server (SIGKILL).
+    pub(super) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts a killed server on the same folder; returns when it answers.
+    pub(super) async fn start_again(&mut self) -> Result<()> {
         self.child = spawn(self.dir.path(), &self.address)?;
         self.wait_until_ready().await
     }
@@ -65,8 +80,34 @@ impl BenchServer {
 
     /// Resident memory of the process, in bytes.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// The most that was resident of the process since it started, in bytes.
+    pub(super) fn peak_resident_bytes(&self) -> Result<u64> {
+        self.memory_bytes("VmHWM:")
+    }
+
+    /// The time that the process has had on processors since it started.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name, in parentheses, may hold anything; behind it are the state and then numbers (proc_pid_stat(5)).
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+        let ticks: Option<Vec<u64>> = fields.map(|fields| {
+            let of_process = fields.skip(USER_TIME_FIELD).take(2);
+            of_process.filter_map(|ticks| ticks.parse().ok()).collect()
+        });
+        match ticks.as_deref() {
+            Some([user, system]) => Ok(Duration::from_millis((user + system) * TICK_MS)),
+            _ => Err(Error::internal(
+                "this system does not tell the time on processors",
+            )),
+        }
+    }
+
+    fn memory_bytes(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kib.map(|kib| kib << 10)
             .ok_or_else(|| Error::internal("this system does not tell the resident memory"))
