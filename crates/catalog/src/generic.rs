@@ -1,12 +1,17 @@
 //! Rows in the self-describing form of `viewfeed.v1`: for tools that know no module.
 
 use crate::codec::{conform_value, sql_name};
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array,
+};
+use arrow::compute::{cast, nullif};
 use arrow::datatypes::*;
 use std::sync::Arc;
 use viewfeed_change::{Column, Error, Result};
 use viewfeed_wire::v1::{self, value::Kind};
+
+/// Days from 1970 that have a date, in either direction, about: 260,000 years.
+const CALENDAR_DAYS: u64 = 95_000_000;
 
 /// The description of a row; `sql_type` names a column's type.
 pub fn row_type(columns: &[Column], key: &[usize], sql_type: impl Fn(&Column) -> String) -> v1::RowType {
@@ -96,33 +101,42 @@ fn kinds(array: &ArrayRef) -> Result<Vec<Kind>> {
 
 /// What has no form of its own is text as SQL prints it.
 fn text_kinds(array: &ArrayRef) -> Result<Vec<Kind>> {
-    // A time that no calendar has is NULL then.
-    let is_time = matches!(array.data_type(), DataType::Date32 | DataType::Timestamp(_, None));
-    let options = CastOptions {
-        safe: is_time,
-        ..CastOptions::default()
+    let ticks_a_day = match array.data_type() {
+        DataType::Date32 => 1,
+        DataType::Timestamp(TimeUnit::Microsecond, None) => 86_400_000_000,
+        _ => return Ok(texts(array)?.into_iter().map(Kind::Text).collect()),
     };
-    let texts = cast_with_options(array, &DataType::Utf8, &options)?;
-    let texts: &StringArray = texts.as_string();
-    let text = |row: usize| match texts.is_null(row) && array.is_valid(row) {
-        true => beyond_calendar(array, row),
-        false => texts.value(row).to_owned(),
+    let ticks = cast(array, &DataType::Int64)?;
+    let ticks: &Int64Array = ticks.as_primitive();
+    let is_beyond = |ticks: i64| ticks.unsigned_abs() > CALENDAR_DAYS * ticks_a_day;
+    let beyond: BooleanArray = ticks
+        .iter()
+        .map(|ticks| Some(ticks.is_some_and(is_beyond)))
+        .collect();
+    let texts = texts(&nullif(array, &beyond)?)?.into_iter().enumerate();
+    let text = |(row, text)| match beyond.value(row) {
+        true => beyond_calendar(ticks.value(row), array.data_type()),
+        false => text,
     };
-    Ok((0..array.len()).map(|row| Kind::Text(text(row))).collect())
+    Ok(texts.map(text).map(Kind::Text).collect())
 }
 
-/// A date or time that cannot be printed: at either end of what its type holds it is infinite, as in Postgres.
-fn beyond_calendar(array: &ArrayRef, row: usize) -> String {
-    let ends = match array.data_type() {
+fn texts(array: &ArrayRef) -> Result<Vec<String>> {
+    let array = cast(array, &DataType::Utf8)?;
+    let array: &StringArray = array.as_string();
+    Ok((0..array.len()).map(|row| array.value(row).to_owned()).collect())
+}
+
+/// A date or time that no calendar has: at either end of what its type holds it is infinite, as in Postgres.
+fn beyond_calendar(ticks: i64, data_type: &DataType) -> String {
+    let (least, most) = match data_type {
         DataType::Date32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
         _ => (i64::MIN, i64::MAX),
     };
-    let ticks = cast(&array.slice(row, 1), &DataType::Int64);
-    match ticks.map(|ticks| ticks.as_primitive::<Int64Type>().value(0)) {
-        Ok(ticks) if ticks == ends.1 => "infinity".to_owned(),
-        Ok(ticks) if ticks == ends.0 => "-infinity".to_owned(),
-        Ok(ticks) => format!("{ticks} since 1970"),
-        Err(_) => String::new(),
+    match ticks {
+        ticks if ticks == most => "infinity".to_owned(),
+        ticks if ticks == least => "-infinity".to_owned(),
+        ticks => format!("{ticks} since 1970"),
     }
 }
 
