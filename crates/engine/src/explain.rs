@@ -275,18 +275,11 @@ fn explain_window(plan: &WindowPlan) -> (String, &'static str, String) {
 }
 
 fn explain_recursion(plan: &RecursionPlan) -> (String, &'static str, String) {
-    match plan.is_distinct {
-        true => (
-            format!("Recursion {} union", plan.name),
-            "O(rows that are derived otherwise)",
-            "state: per row its step, and how often it is derived from which".to_owned(),
-        ),
-        false => (
-            format!("Recursion {} union all", plan.name),
-            "O(rows that change, in all steps)",
-            String::new(),
-        ),
-    }
+    let note = match plan.is_distinct {
+        true => "state: the step of each row, and how often it is derived in which",
+        false => "",
+    };
+    (plan.text.clone(), "O(rows that follow from Δ)", note.to_owned())
 }
 
 fn explain_rescope(node: &Node, plan: &RescopePlan) -> (String, &'static str, String) {

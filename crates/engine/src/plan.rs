@@ -179,6 +179,8 @@ pub(crate) struct RecursionPlan {
     pub(crate) name: String,
     /// Whether a row that came already does not come again.
     pub(crate) is_distinct: bool,
+    /// How it is shown.
+    pub(crate) text: String,
 }
 
 /// A part of DataFusion's plan whose output with certain values of some columns, its scope, depends only on input rows

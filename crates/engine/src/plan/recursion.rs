@@ -45,6 +45,7 @@ impl Lowering<'_> {
             kind: Kind::Recursion(RecursionPlan {
                 name: query.name.clone(),
                 is_distinct: query.is_distinct,
+                text: shown(query),
             }),
             inputs: vec![start, body],
         }))
@@ -61,6 +62,12 @@ impl Lowering<'_> {
             inputs: Vec::new(),
         })
     }
+}
+
+/// A recursion, as shown.
+pub(super) fn shown(query: &RecursiveQuery) -> String {
+    let operator = if query.is_distinct { "union" } else { "union all" };
+    format!("Recursion {} {operator}", query.name)
 }
 
 impl Node {
@@ -132,45 +139,39 @@ fn stepped_stages(node: Node, name: &str) -> Attempt {
         kind: Kind::FilterProject(stages),
         mut inputs,
         schema,
-        facts,
+        ..
     } = node
     else {
         return Err("a node that is none of stages".to_owned());
     };
-    let input = stepped(inputs.remove(0), name)?;
-    let mut place = input.schema.fields().len() - 1;
-    let mut made = Vec::with_capacity(stages.len() + 1);
+    let mut stepped = stepped(inputs.remove(0), name)?;
     for (stage, text) in stages {
+        let step = stepped.flowing().fields().len() - 1;
         let stage = match stage {
             Stage::Filter(_) => stage,
             Stage::Columns(mut columns, schema) => {
-                columns.push(place);
+                columns.push(step);
                 Stage::Columns(columns, with_column(&schema))
             }
             Stage::Compute(mut exprs, schema) => {
-                exprs.push(Arc::new(Column::new(STEP, place)));
+                exprs.push(Arc::new(Column::new(STEP, step)));
                 Stage::Compute(exprs, with_column(&schema))
             }
             Stage::Cast(schema) => Stage::Cast(with_column(&schema)),
         };
-        place = stage.schema().map_or(place, |schema| schema.fields().len() - 1);
-        made.push((stage, text));
+        stepped = stepped.staged(stage, text, Facts::default());
     }
     if has_no_columns {
         // who reads it expects the column that stands in for none
         let none: Arc<dyn PhysicalExpr> = Arc::new(Literal::new(ScalarValue::Boolean(None)));
-        let step: Arc<dyn PhysicalExpr> = Arc::new(Column::new(STEP, place));
-        made.push((
-            Stage::Compute(vec![none, step], with_column(&schema)),
-            String::new(),
-        ));
+        let step: Arc<dyn PhysicalExpr> = Arc::new(Column::new(STEP, 0));
+        let stage = Stage::Compute(vec![none, step], with_column(&schema));
+        stepped = stepped.staged(stage, String::new(), Facts::default());
     }
-    Ok(with_step(Node {
-        kind: Kind::FilterProject(made),
-        inputs: vec![input],
-        schema,
-        facts,
-    }))
+    Ok(Node {
+        schema: with_column(&schema),
+        ..stepped
+    })
 }
 
 fn stepped_join(node: Node, name: &str) -> Attempt {

@@ -85,10 +85,14 @@ impl Plans<'_> {
                 false => None,
             };
             let on = on.unwrap_or_else(|| scope.join_condition(&right_scope, self.rng));
+            let nested = match from.contains(" ON ") {
+                true => format!("({from})"),
+                false => from.clone(),
+            };
             from = match self.rng.random_range(0..10) {
                 0 => format!("{from} LEFT JOIN {right} ON {on}"),
-                1 => format!("{right} RIGHT JOIN ({from}) ON {on}"),
-                2 | 3 => format!("{right} JOIN ({from}) ON {on}"),
+                1 => format!("{right} RIGHT JOIN {nested} ON {on}"),
+                2 | 3 => format!("{right} JOIN {nested} ON {on}"),
                 _ => format!("{from} JOIN {right} ON {on}"),
             };
             scope.columns.extend(right_scope.columns.clone());
@@ -107,7 +111,12 @@ impl Plans<'_> {
                     &format!("{alias}.{}", column.name),
                 ),
             });
-        let values = values.collect::<Vec<_>>().join(", ");
+        let values: Vec<String> = values.collect();
+        let list = values
+            .iter()
+            .enumerate()
+            .map(|(i, value)| format!("{value} AS c{i}"));
+        let list = list.collect::<Vec<_>>().join(", ");
         let mut filter = self.filter_of(&scope);
         if counts {
             let word = if filter.is_empty() { "WHERE" } else { "AND" };
@@ -124,9 +133,8 @@ impl Plans<'_> {
             ""
         };
         match self.rng.random_range(0..40) {
-            0 => format!("SELECT {distinct}{values} FROM {from}{filter} GROUP BY {values}")
-                .replace("DISTINCT ", ""),
-            _ => format!("SELECT {distinct}{values} FROM {from}{filter}"),
+            0 => format!("SELECT {list} FROM {from}{filter} GROUP BY {}", values.join(", ")),
+            _ => format!("SELECT {distinct}{list} FROM {from}{filter}"),
         }
     }
 
