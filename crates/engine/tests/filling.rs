@@ -205,7 +205,10 @@ fn recursions_are_filled_piece_by_piece() {
             world.change("orders", '+', &orders(200 + round..201 + round));
         }
         world.fill_up(rows_max);
-        world.epoch(&[("orders", '-', &orders(5..9)), ("customer", '-', "(0, 'n0', 'c')")]);
+        world.epoch(&[
+            ("orders", '-', &orders(5..9)),
+            ("customer", '-', "(0, 'n0', 'c')"),
+        ]);
     }
 }
 

@@ -46,10 +46,6 @@ impl Lowering<'_> {
             Ok(calls) => calls,
             Err(reason) => return Ok(Err(reason)),
         };
-        if aggregate.schema.fields().len() != grouping.width() + calls.len() {
-            // DataFusion tidies that up, but not within a recursive term.
-            return Ok(Err("an expression that is grouped by twice".to_owned()));
-        }
         let columns = columns(&grouping, &calls);
         if let Some(reason) = columns.iter().find_map(unsupported) {
             return Ok(Err(reason));

@@ -7,12 +7,13 @@
 //! computed again as a whole. DataFusion lets a term refer to itself once, so the way is a path.
 
 use super::lower::Attempt;
-use super::{Facts, JoinPlan, Kind, Lowering, Node, RecursionPlan, plain_schema};
+use super::{Facts, JoinPlan, Kind, Lowering, Node, RecursionPlan, plain_schema, planning};
 use crate::operator::filter_project::Stage;
 use crate::operator::join::JoinForm;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{RecursiveQuery, TableScan};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::{LogicalPlan, RecursiveQuery, TableScan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use std::sync::Arc;
@@ -24,6 +25,9 @@ const STEP: &str = "step";
 
 impl Lowering<'_> {
     pub(super) fn recursion(&self, query: &RecursiveQuery) -> Result<Attempt> {
+        if groups_twice(&query.recursive_term)? {
+            return Ok(Err("an expression that is grouped by twice".to_owned()));
+        }
         let schema = plain_schema(query.schema.fields().iter().map(|field| field.as_ref()));
         let body = self.lower(&query.recursive_term)?.cast_to(&query.schema);
         let body = match body.references(&query.name) {
@@ -62,6 +66,17 @@ impl Lowering<'_> {
             inputs: Vec::new(),
         })
     }
+}
+
+/// Whether an aggregate has fewer columns than expressions, which DataFusion tidies up everywhere but in a recursive term.
+fn groups_twice(term: &LogicalPlan) -> Result<bool> {
+    let has_fewer_columns = |node: &LogicalPlan| match node {
+        LogicalPlan::Aggregate(aggregate) => {
+            aggregate.schema.fields().len() < aggregate.group_expr.len() + aggregate.aggr_expr.len()
+        }
+        _ => false,
+    };
+    term.exists(|node| Ok(has_fewer_columns(node))).map_err(planning)
 }
 
 /// A recursion, as shown.
