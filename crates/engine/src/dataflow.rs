@@ -206,20 +206,8 @@ impl Builder<'_> {
                     WindowCalls::Running(calls) => Work::operator(Running::new(schema, spec, calls, state)?),
                 }
             }
-            Kind::Rescope(plan) => {
-                let part = self.rescope(node, plan, &mut names)?;
-                match self.is_filling {
-                    true => Work::Deferred(Deferred::Rescope(Box::new(part))),
-                    false => Work::operator(part),
-                }
-            }
-            Kind::Recompute(plan) => {
-                let part = Box::new(self.recompute(node, plan, &mut names)?);
-                match self.is_filling {
-                    true => Work::Deferred(Deferred::Recompute(part)),
-                    false => Work::Recompute(part),
-                }
-            }
+            Kind::Rescope(plan) => self.rescope(node, plan, &mut names)?,
+            Kind::Recompute(plan) => self.recompute(node, plan, &mut names)?,
         };
         Ok(self.circuit.push(work, inputs, &node.schema))
     }
@@ -267,7 +255,7 @@ impl Builder<'_> {
         node: &Node,
         plan: &RescopePlan,
         names: &mut dyn Iterator<Item = StateName>,
-    ) -> Result<Rescope> {
+    ) -> Result<Work> {
         let input = &node.inputs[0];
         let input = RecomputeInput {
             scan: plan.scan,
@@ -278,7 +266,7 @@ impl Builder<'_> {
         let by: Vec<ColumnPath> = plan.output_scope.iter().copied().map(ColumnPath::from).collect();
         let (output, _) = arrange::ensure_named(self.txn, &next(names), &node.schema, &by)?;
         let (planner, part) = (self.planner.clone(), plan.plan.clone());
-        Rescope::new(
+        let part = Rescope::new(
             planner,
             part,
             input,
@@ -286,7 +274,11 @@ impl Builder<'_> {
             output,
             node.schema.clone(),
             self.errors(node),
-        )
+        )?;
+        Ok(match self.is_filling {
+            true => Work::Deferred(Deferred::Rescope(Box::new(part))),
+            false => Work::operator(part),
+        })
     }
 
     fn recompute(
@@ -294,7 +286,7 @@ impl Builder<'_> {
         node: &Node,
         plan: &RecomputePlan,
         names: &mut dyn Iterator<Item = StateName>,
-    ) -> Result<Recompute> {
+    ) -> Result<Work> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (input, scan) in node.inputs.iter().zip(&plan.scans) {
             inputs.push(RecomputeInput {
@@ -309,13 +301,17 @@ impl Builder<'_> {
             true => Some(keys::operator_prefix(keys::allocate(self.txn, &next(names))?.0)),
             false => None,
         };
-        Ok(Recompute {
+        let part = Box::new(Recompute {
             planner: self.planner.clone(),
             plan: plan.plan.clone(),
             inputs,
             output,
             schema: node.schema.clone(),
             clock,
+        });
+        Ok(match self.is_filling {
+            true => Work::Deferred(Deferred::Recompute(part)),
+            false => Work::Recompute(part),
         })
     }
 

@@ -72,16 +72,15 @@ impl Plans<'_> {
         (format!("SELECT {} FROM {from}{filter}", list.join(", ")), columns)
     }
 
-    /// What follows from the rows of a step.
-    fn term(&mut self, name: &str, columns: &[Column], counts: bool) -> String {
-        let alias = self.alias();
-        let mut scope = Self::scope(&alias, columns);
+    /// The rows of a step, called `alias`, alone or joined with others; all columns, and those of the others.
+    fn joined(&mut self, name: &str, alias: &str, columns: &[Column]) -> (String, Scope, Scope) {
+        let mut scope = Self::scope(alias, columns);
         let mut from = format!("{name} AS {alias}");
         let (mut others, joins) = (Scope { columns: Vec::new() }, [0, 1, 1, 1, 1, 2]);
         for _ in 0..*joins.choose(self.rng).expect("there are some") {
             let (right, right_scope) = self.source(1);
             let on = match self.rng.random_bool(0.7) {
-                true => Self::edge(&alias, columns, &right_scope, self.rng.random_range(0..4)),
+                true => Self::edge(alias, columns, &right_scope, self.rng.random_range(0..4)),
                 false => None,
             };
             let on = on.unwrap_or_else(|| scope.join_condition(&right_scope, self.rng));
@@ -98,6 +97,13 @@ impl Plans<'_> {
             scope.columns.extend(right_scope.columns.clone());
             others.columns.extend(right_scope.columns);
         }
+        (from, scope, others)
+    }
+
+    /// What follows from the rows of a step.
+    fn term(&mut self, name: &str, columns: &[Column], counts: bool) -> String {
+        let alias = self.alias();
+        let (from, scope, others) = self.joined(name, &alias, columns);
         let last = columns.len() - 1;
         let values = columns
             .iter()
