@@ -319,15 +319,6 @@ fn what_cannot_be_done_step_by_step_is_computed_again_and_says_why() {
     );
 }
 
-#[test]
-fn a_term_that_datafusion_cannot_run_is_refused_as_its_query_is() {
-    let mut world = graph();
-    let sql = "WITH RECURSIVE r AS (SELECT n FROM start UNION SELECT e.a FROM r JOIN
-               (SELECT a, a AS same, count(*) AS times FROM edge GROUP BY a, a) e ON e.times = r.n) SELECT n FROM r";
-    let refused = world.try_view("v", sql).unwrap_err();
-    assert_eq!(refused.reason(), "SQL_PLAN", "{refused}");
-}
-
 /// A function that counts the rows it is called with.
 fn counting(rows: &Arc<AtomicUsize>) -> ScalarUDF {
     let rows = rows.clone();
