@@ -116,14 +116,18 @@ impl Txn {
     }
 
     /// Stages a value.
-    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        let tail = &mut self.staged.get_mut().tail;
-        tail.push(key.as_ref(), Some(value.as_ref()));
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.write(&key, Some(&value));
     }
 
     /// Stages a removal.
-    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
-        self.staged.get_mut().tail.push(key.as_ref(), None);
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.write(&key, None);
+    }
+
+    /// Stages a value (Some) or a removal (None): for who writes much, and needs no keys of their own for that.
+    pub fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.staged.get_mut().tail.push(key, value);
     }
 
     /// Makes staged writes visible to [`Txn::before`].

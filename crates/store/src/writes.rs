@@ -252,7 +252,7 @@ mod tests {
         let keys: Vec<[u8; 1]> = (0..50).map(|number| [2 * number]).collect();
         let writes: SortedWrites = keys.iter().map(|key| (&key[..], None)).collect();
         for key in 0..=100u8 {
-            let place = (usize::from(key) + 1) / 2;
+            let place = usize::from(key).div_ceil(2);
             for hint in 0..60 {
                 assert_eq!(writes.seek(&[key], hint), place.min(50), "{key} from {hint}");
             }

@@ -59,8 +59,8 @@ impl Distinct {
             let new = old.saturating_add(weight);
             match new {
                 ..0 => return Err(negative()),
-                0 => txn.delete(&key),
-                count => txn.put(&key, bytes_of(count)),
+                0 => txn.write(&key, None),
+                count => txn.write(&key, Some(&bytes_of(count))),
             }
             if (old == 0) != (new == 0) {
                 rows.push(row);

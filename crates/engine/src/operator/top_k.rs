@@ -126,8 +126,8 @@ impl TopK {
             let old = stored.map_or(Ok(0), |value| Ok::<i64, Error>(stored_parts(&value)?.1))?;
             match old.saturating_add(change.weight) {
                 ..0 => return Err(negative()),
-                0 => txn.delete(&key),
-                count => txn.put(&key, stored_value(change.cut.row_start, count)),
+                0 => txn.write(&key, None),
+                count => txn.write(&key, Some(&stored_value(change.cut.row_start, count))),
             }
         }
         Ok(())

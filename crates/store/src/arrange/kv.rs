@@ -300,8 +300,8 @@ impl Found {
 
 fn put_weight(txn: &mut Txn, key: &[u8], weight: i64) {
     match weight {
-        0 => txn.delete(key),
-        _ => txn.put(key, encode_weight(weight)),
+        0 => txn.write(key, None),
+        _ => txn.write(key, Some(&encode_weight(weight))),
     }
 }
 
