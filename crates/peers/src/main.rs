@@ -29,7 +29,7 @@ const USAGE: &str =
   --rows    rows of state of the join and the top list (100000,1000000)
   --events  events of each of Nexmark's queries (200000)
   --query   only those of Nexmark's queries whose name holds this, for example q04
-  --alone   only viewfeed with relaxed durability on sled: for a profiler
+  --alone   only viewfeed with relaxed durability on run files: for a profiler
   --charts  where the charts go (docs/benchmarks of the repository)";
 
 fn main() -> ExitCode {

@@ -94,6 +94,13 @@ pub struct NewWeights {
     weights: Vec<i64>,
 }
 
+impl NewWeights {
+    /// Places with weights.
+    fn iter(&self) -> impl Iterator<Item = (u32, i64)> {
+        self.places.iter().copied().zip(self.weights.iter().copied())
+    }
+}
+
 /// What a lookup found.
 pub struct Matches {
     /// The rows with their weights.
@@ -167,7 +174,6 @@ pub fn names(reader: &Reader, relation: &Relation) -> Result<Vec<(String, Vec<Co
 /// Stages a change of `relation` into all its arrangements as of `txn`. Rows have the same weight in each of them, so
 /// it is read from the primary one only.
 pub fn stage_all(txn: &mut Txn, relation: &Relation, delta: &Batch) -> Result<()> {
-    // The reader must be gone before the first write, which would copy everything staged for it.
     let arrangements = all(&txn.now(), relation)?;
     match arrangements.split_first() {
         Some((primary, others)) if relation.key.is_empty() && !others.is_empty() => {

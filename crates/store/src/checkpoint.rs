@@ -5,16 +5,16 @@
 
 use crate::committed::Committed;
 use crate::keys::{self, StateId};
+use crate::kv::BATCH_KEYS;
 use crate::log::Log;
-use crate::overlay::Writes;
+use crate::writes::SortedWrites;
 use crate::{Options, Retention};
 use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, ErrorKind, Result};
 
-/// Keys copied to the Kv, or removed from it, at a time: bounds how long readers and commits wait for the overlay.
-const BATCH_KEYS: usize = 2048;
-/// Commits wait when the overlay is this many times as large as the size that starts a checkpoint.
+/// Commits wait when the layers in memory are this many times as large as the size that starts a checkpoint.
 const OVERLAY_FACTOR_MAX: usize = 4;
 /// A checkpoint also starts when the log grew by this many times that size: it bounds what an open replays.
 const LOG_FACTOR: u64 = 4;
@@ -107,7 +107,7 @@ impl Checkpointer {
         let mut progress = self.progress.lock();
         progress.log_bytes += record_bytes;
         let is_much_logged = progress.log_bytes > LOG_FACTOR * self.overlay_bytes as u64;
-        if self.committed.overlay.bytes() > self.overlay_bytes || is_much_logged {
+        if self.committed.layers_bytes() > self.overlay_bytes || is_much_logged {
             progress.is_wanted = true;
             self.wake.notify_all();
         }
@@ -117,7 +117,7 @@ impl Checkpointer {
     pub(crate) fn wait_for_room(&self) -> Result<()> {
         let mut progress = self.progress.lock();
         let mut has_waited = false;
-        while self.committed.overlay.bytes() > OVERLAY_FACTOR_MAX * self.overlay_bytes {
+        while self.committed.layers_bytes() > OVERLAY_FACTOR_MAX * self.overlay_bytes {
             // A reader that is held long may keep everything in memory: waiting for it could be for ever.
             if self.committed.drainable() <= progress.checkpointed {
                 if !std::mem::replace(&mut progress.is_reader_reported, true) {
@@ -156,7 +156,7 @@ impl Checkpointer {
         loop {
             let target = self.drain_to_oldest_reader()?;
             // Who reads for so long that memory grows past its limit reads the files of that epoch from now on.
-            let is_over = self.committed.overlay.bytes() > self.overlay_bytes;
+            let is_over = self.committed.layers_bytes() > self.overlay_bytes;
             if !is_over || !self.committed.set_apart(target)? {
                 return self.log.drop_history(&self.retention, target);
             }
@@ -165,41 +165,36 @@ impl Checkpointer {
 
     /// Moves everything the oldest reader sees, or all; gives up to which epoch.
     fn drain_to_oldest_reader(&self) -> Result<Epoch> {
-        let target = self.committed.drainable();
+        let (target, layers) = self.committed.start_copying();
         let from = self.progress.lock().checkpointed;
         if target > from {
             // The Kv must never be ahead of what the log is known to hold.
             self.log.sync()?;
-            let keys = self.copy(target)?;
+            let entries = self.copy(target, layers)?;
             self.committed.kv.flush()?;
             let mark = (keys::checkpoint_epoch(), Some(target.0.to_be_bytes().to_vec()));
-            self.committed.kv.apply(&Writes::from([mark]))?;
+            self.committed.kv.apply(&BTreeMap::from([mark]))?;
             self.committed.kv.flush()?;
             self.progress.lock().checkpointed = target;
-            tracing::debug!(epoch = target.0, keys, "checkpointed");
+            tracing::debug!(epoch = target.0, entries, "checkpointed");
         }
         Ok(target.max(from))
     }
 
-    /// Moves every version at or before `target` to the Kv; gives the number of keys.
-    fn copy(&self, target: Epoch) -> Result<usize> {
-        let Committed { kv, overlay, .. } = self.committed.as_ref();
-        let (mut from, mut keys) = (Some(Vec::new()), 0);
-        while let Some(start) = from {
-            self.check_stopping()?;
-            let (writes, next) = overlay.collapse(&start, target, BATCH_KEYS);
-            kv.apply(&writes)?;
-            overlay.forget(writes.keys(), target);
-            self.committed.tell_memory();
-            keys += writes.len();
-            from = next;
-            self.progressed.notify_all();
-        }
-        Ok(keys)
+    /// Moves `layers`, which are every write at or before `target`, to the Kv; gives their number.
+    fn copy(&self, target: Epoch, layers: Vec<Arc<SortedWrites>>) -> Result<usize> {
+        let kv = &self.committed.kv;
+        kv.absorb(&layers, &|| self.check_stopping())?;
+        let entries = layers.iter().map(|layer| layer.len()).sum();
+        drop(layers);
+        self.committed.end_copying(target);
+        self.committed.tell_memory();
+        self.progressed.notify_all();
+        Ok(entries)
     }
 
-    /// Removes the entries of dropped states. A mark in the Kv was checkpointed, so no reader of it is older than the drop
-    /// and nothing of the state is left in the overlay.
+    /// Removes the entries of dropped states. A mark in the Kv was checkpointed, so no reader of it is older than the drop. A
+    /// layer that is copied once more because it reaches beyond the checkpoint brings entries only together with their mark.
     fn remove_garbage(&self) -> Result<()> {
         let kv = &self.committed.kv;
         let end = keys::prefix_end(keys::GARBAGE_PREFIX);

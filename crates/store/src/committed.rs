@@ -1,139 +1,271 @@
-//! The committed state: the overlay over the Kv, and which epochs are still being read.
+//! The committed state: layers of writes over the Kv, and which epochs are still being read.
 //!
-//! Reading is safe in one order only: the overlay of a range before the Kv of that range. A checkpoint copies a
-//! version to the Kv before it removes it from the overlay, so what the overlay no longer had, the Kv has by then; and
-//! it copies only what the oldest reader may see, so the Kv never shows a reader its future. Where a reader is held so
+//! A snapshot keeps the layers of its epoch, so only the Kv below them changes under it: by a checkpoint, which copies what
+//! the oldest reader may see and no more, so that the Kv never shows a reader its future. Where a reader is held so
 //! long that memory grows, it gets a snapshot of the Kv as of its epoch, and the checkpoint goes on: who has read the Kv
 //! looks then whether there is a snapshot by now, and if so reads that instead.
 
 use crate::Kv;
 use crate::folder::FolderLock;
-use crate::gaps::{DEAD_MIN, Gaps};
-use crate::kv::Pairs;
-use crate::overlay::{Overlay, OverlayWindow, Writes};
-use parking_lot::Mutex;
+use crate::gaps::Gaps;
+use crate::overlay::{Layer, Overlay};
+use crate::writes::SortedWrites;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use viewfeed_change::{Epoch, Result};
 
-/// A scan reads this many entries first, because most scans are of a key with few rows …
-const CHUNK_FIRST: usize = 16;
-/// … then four times as many each time, up to this.
-const CHUNK_MAX: usize = 1024;
-
 /// Readers of so many epochs may have a Kv of their own; those of others keep checkpoints back.
 const APART_MAX: usize = 16;
+/// A commit joins layers itself if they have at most this many entries together; the rest is left to [`crate::fold`].
+const FOLD_ENTRIES_MAX: usize = 4096;
+/// With more layers than this a commit joins large ones too, and whatever is read between them, so that reads stay fast.
+const LAYERS_MAX: usize = 24;
 
-/// A key with its value, or with None where it is deleted.
-pub(crate) type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
-
-/// Kv, overlay and pins. Shared by the store and every snapshot.
+/// Kv, layers and pins. Shared by the store and every snapshot.
 pub(crate) struct Committed {
     pub(crate) kv: Arc<dyn Kv>,
-    pub(crate) overlay: Overlay,
-    gaps: Gaps,
+    pub(crate) gaps: Gaps,
     /// Deleted entries scans have passed over before their first pair.
     dead_passed: AtomicU64,
-    pins: Mutex<Pins>,
-    /// How many epochs have a Kv of their own: mostly none, and then no reader takes the lock.
-    apart: AtomicUsize,
+    /// Bytes of all layers that are in use.
+    layers_bytes: Arc<AtomicUsize>,
+    now: Mutex<Now>,
+    /// Held by who joins layers.
+    folding: Mutex<()>,
     /// Held as long as anybody can read the files; last, so that it is given up after they are closed.
     _lock: FolderLock,
 }
 
-struct Pins {
+/// The last epoch, and those that are read.
+struct Now {
     last: Epoch,
+    overlay: Overlay,
+    /// A checkpoint copies the layers up to this epoch: no layer of later ones may be joined with them.
+    copying: Epoch,
     /// The epochs of which there are snapshots.
     held: BTreeMap<Epoch, Held>,
 }
 
-#[derive(Default)]
 struct Held {
     /// How many snapshots there are of it.
     count: usize,
-    /// What they read, if the Kv has moved on.
-    kv: Option<Arc<dyn Kv>>,
+    view: Arc<RwLock<Arc<View>>>,
+    /// Whether the Kv has moved on, so that its readers have one of their own.
+    is_apart: bool,
+}
+
+/// What the snapshots of an epoch read.
+pub(crate) struct View {
+    pub(crate) overlay: Overlay,
+    kv: Arc<dyn Kv>,
+    is_apart: bool,
 }
 
 impl Committed {
     /// What `kv` holds, which is the state as of `last`.
     pub(crate) fn new(kv: Arc<dyn Kv>, last: Epoch, lock: FolderLock) -> Self {
-        let held = BTreeMap::new();
+        let now = Now {
+            last,
+            overlay: Overlay::default(),
+            copying: last,
+            held: BTreeMap::new(),
+        };
         Self {
             kv,
-            overlay: Overlay::default(),
             gaps: Gaps::new(last),
             dead_passed: AtomicU64::new(0),
-            pins: Mutex::new(Pins { last, held }),
-            apart: AtomicUsize::new(0),
+            layers_bytes: Arc::default(),
+            now: Mutex::new(now),
+            folding: Mutex::new(()),
             _lock: lock,
         }
     }
 
     /// The last published epoch.
     pub(crate) fn epoch(&self) -> Epoch {
-        self.pins.lock().last
+        self.now.lock().last
     }
 
     /// Makes `epoch` the one new snapshots show. All of its writes become visible at once.
-    pub(crate) fn publish(&self, epoch: Epoch, writes: Writes) {
-        let held = self.pins.lock().in_overlay().collect::<Vec<_>>();
+    pub(crate) fn publish(&self, epoch: Epoch, writes: Arc<SortedWrites>) {
         self.gaps.cut(epoch, &writes);
-        self.overlay.insert(epoch, writes, &held);
-        self.pins.lock().last = epoch;
+        let layer = Layer::new(epoch, writes, &self.layers_bytes);
+        let layers = {
+            let mut now = self.now.lock();
+            now.overlay.push(layer);
+            now.last = epoch;
+            now.overlay.layers().len()
+        };
+        while self.fold(FOLD_ENTRIES_MAX) {}
+        if layers > LAYERS_MAX {
+            self.fold(usize::MAX);
+        }
+    }
+
+    /// Joins two layers that have at most so many entries together; false if there are none that should be joined.
+    pub(crate) fn fold(&self, entries_max: usize) -> bool {
+        let Some(_one_at_a_time) = self.folding.try_lock() else {
+            return false;
+        };
+        let Some((below, above)) = self.now.lock().foldable(entries_max) else {
+            return false;
+        };
+        let joined = Layer::joined(&below, &above);
+        let _outdated = {
+            let mut now = self.now.lock();
+            now.overlay.replace(&below, &above, joined);
+            let last = now.last;
+            now.renew(last, &self.kv)
+        };
+        true
+    }
+
+    /// Whether there are layers that should be joined.
+    pub(crate) fn is_foldable(&self) -> bool {
+        self.now.lock().foldable(usize::MAX).is_some()
+    }
+
+    /// Roughly how much memory committed writes take that are not in the Kv, or that a reader keeps.
+    pub(crate) fn layers_bytes(&self) -> usize {
+        self.layers_bytes.load(Ordering::Relaxed)
     }
 
     /// Tells the Kv how much memory is taken above it.
     pub(crate) fn tell_memory(&self) {
-        self.kv.set_memory_above(self.overlay.bytes());
+        self.kv.set_memory_above(self.layers_bytes());
     }
 
     pub(crate) fn dead_passed(&self) -> u64 {
         self.dead_passed.load(Ordering::Relaxed)
     }
 
+    /// Counts deleted entries a scan has passed over.
+    pub(crate) fn pass_dead(&self, count: usize) {
+        self.dead_passed.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
     /// The newest epoch that may be copied to the Kv: no snapshot is older, now or later.
     pub(crate) fn drainable(&self) -> Epoch {
-        let pins = self.pins.lock();
-        pins.in_overlay().next().unwrap_or(pins.last)
+        self.now.lock().drainable()
+    }
+
+    /// The newest epoch that may be copied to the Kv, and the writes up to it, the newest first. From now on they are not
+    /// joined with later ones, so that they can be forgotten when they are copied.
+    pub(crate) fn start_copying(&self) -> (Epoch, Vec<Arc<SortedWrites>>) {
+        let mut now = self.now.lock();
+        let target = now.drainable();
+        now.copying = target;
+        // If it is read, what its readers read; else it is the last one.
+        let layers = match now.held.get(&target) {
+            Some(held) => held.view.read().overlay.writes(),
+            None => now.overlay.writes(),
+        };
+        (target, layers)
+    }
+
+    /// Forgets the writes up to `target`, which the Kv has now.
+    pub(crate) fn end_copying(&self, target: Epoch) {
+        let mut now = self.now.lock();
+        let forgotten = now.overlay.forget(target);
+        let last = now.last;
+        let outdated = (now.renew(target, &self.kv), now.renew(last, &self.kv));
+        // What nobody needs any more is freed without the lock.
+        drop(now);
+        drop((forgotten, outdated));
     }
 
     /// Gives the readers of `epoch` a Kv of their own: what the Kv holds now, which is the state as of that epoch. Only by
     /// a checkpoint, right after a flush. False if that cannot be, or need not.
     pub(crate) fn set_apart(&self, epoch: Epoch) -> Result<bool> {
-        let needs_one = |pins: &Pins| epoch < pins.last && pins.in_overlay().next() == Some(epoch);
-        if self.apart.load(Ordering::Relaxed) >= APART_MAX || !needs_one(&self.pins.lock()) {
+        if !self.now.lock().may_set_apart(epoch) {
             return Ok(false);
         }
         let Some(kv) = self.kv.snapshot()? else {
             return Ok(false);
         };
-        let mut pins = self.pins.lock();
+        let view = View {
+            overlay: Overlay::default(),
+            kv,
+            is_apart: true,
+        };
+        let mut now = self.now.lock();
         // The last of them may have gone meanwhile: then it is for nobody, and the checkpoint goes on all the same.
-        if let Some(held) = pins.held.get_mut(&epoch) {
-            held.kv = Some(kv);
-            self.apart.fetch_add(1, Ordering::Release);
-        }
+        let outdated = now.held.get_mut(&epoch).map(|held| {
+            held.is_apart = true;
+            std::mem::replace(&mut *held.view.write(), Arc::new(view))
+        });
+        drop(now);
+        drop(outdated);
         Ok(true)
-    }
-
-    /// The Kv of the readers of `epoch`, if they have one of their own.
-    fn kv_apart(&self, epoch: Epoch) -> Option<Arc<dyn Kv>> {
-        if self.apart.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        self.pins.lock().held.get(&epoch)?.kv.clone()
     }
 
     /// The last published state.
     pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
-        let mut pins = self.pins.lock();
-        let epoch = pins.last;
-        pins.held.entry(epoch).or_default().count += 1;
+        let mut now = self.now.lock();
+        let epoch = now.last;
+        let Now { held, overlay, .. } = &mut *now;
+        let held = held.entry(epoch).or_insert_with(|| Held {
+            count: 0,
+            view: Arc::new(RwLock::new(Arc::new(View::shared(overlay.clone(), &self.kv)))),
+            is_apart: false,
+        });
+        held.count += 1;
         Snapshot {
             committed: self.clone(),
             epoch,
+            view: held.view.clone(),
+        }
+    }
+}
+
+impl Now {
+    /// The epochs whose readers read the Kv everybody reads, oldest first.
+    fn in_overlay(&self) -> impl Iterator<Item = Epoch> {
+        let held = self.held.iter().filter(|(_, held)| !held.is_apart);
+        held.map(|(epoch, _)| *epoch)
+    }
+
+    fn drainable(&self) -> Epoch {
+        self.in_overlay().next().unwrap_or(self.last)
+    }
+
+    /// Two layers that should be one. Not with an epoch between them that is copied to the Kv, or that will be because it is
+    /// read: then what is copied could not be forgotten. Unless there are too many layers for that.
+    fn foldable(&self, entries_max: usize) -> Option<(Arc<Layer>, Arc<Layer>)> {
+        let is_crowded = self.overlay.layers().len() > LAYERS_MAX;
+        self.overlay.foldable(entries_max, |below, above| {
+            !is_crowded
+                && ((below..above).contains(&self.copying) || self.held.range(below..above).next().is_some())
+        })
+    }
+
+    fn may_set_apart(&self, epoch: Epoch) -> bool {
+        let apart = self.held.values().filter(|held| held.is_apart).count();
+        apart < APART_MAX && epoch < self.last && self.in_overlay().next() == Some(epoch)
+    }
+
+    /// Lets the readers of `epoch` read the layers there are now, up to theirs; gives what they read before.
+    fn renew(&mut self, epoch: Epoch, kv: &Arc<dyn Kv>) -> Option<Arc<View>> {
+        let held = self.held.get_mut(&epoch).filter(|held| !held.is_apart)?;
+        let mut overlay = self.overlay.clone();
+        if epoch < self.last {
+            // Only asked for the epoch a checkpoint went up to: what is left is newer.
+            overlay = Overlay::default();
+        }
+        let view = Arc::new(View::shared(overlay, kv));
+        Some(std::mem::replace(&mut *held.view.write(), view))
+    }
+}
+
+impl View {
+    /// Over the Kv that everybody reads.
+    fn shared(overlay: Overlay, kv: &Arc<dyn Kv>) -> Self {
+        Self {
+            overlay,
+            kv: kv.clone(),
+            is_apart: false,
         }
     }
 }
@@ -142,29 +274,18 @@ impl Committed {
 pub(crate) struct Snapshot {
     committed: Arc<Committed>,
     epoch: Epoch,
+    view: Arc<RwLock<Arc<View>>>,
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        let mut pins = self.committed.pins.lock();
-        let held = pins.held.get_mut(&self.epoch).expect("every snapshot is pinned");
+        let mut now = self.committed.now.lock();
+        let held = now.held.get_mut(&self.epoch).expect("every snapshot is pinned");
         held.count -= 1;
-        if held.count > 0 {
-            return;
-        }
-        let gone = pins.held.remove(&self.epoch);
-        drop(pins);
-        if gone.is_some_and(|held| held.kv.is_some()) {
-            self.committed.apart.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Pins {
-    /// The epochs whose readers read the overlay, oldest first.
-    fn in_overlay(&self) -> impl Iterator<Item = Epoch> {
-        let held = self.held.iter().filter(|(_, held)| held.kv.is_none());
-        held.map(|(epoch, _)| *epoch)
+        let gone = (held.count == 0).then(|| now.held.remove(&self.epoch));
+        // Layers and files go with their last reader, which need not hold up the others.
+        drop(now);
+        drop(gone);
     }
 }
 
@@ -177,190 +298,27 @@ impl Snapshot {
         &self.committed
     }
 
+    /// What there is to read at this moment; the state it shows stays the same.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.read().clone()
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let committed = &self.committed;
-        if let Some(kv) = committed.kv_apart(self.epoch) {
-            return kv.get(key);
-        }
-        if let Some(value) = committed.overlay.get(key, self.epoch) {
-            return Ok(value);
-        }
-        let value = committed.kv.get(key)?;
-        // It may be of a later epoch, if the readers of this one were set apart meanwhile.
-        match committed.kv_apart(self.epoch) {
-            Some(kv) => kv.get(key),
-            None => Ok(value),
+        match self.view().overlay.get(key) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+            None => self.read_kv(|kv| kv.get(key)),
         }
     }
 
-    /// Starts reading `from..to` (`to` = None: no end).
-    pub(crate) fn windows(&self, from: &[u8], to: Option<Vec<u8>>) -> Windows<'_> {
-        let gap_end = self.committed.gaps.after(from, self.epoch);
-        // A gap can reach beyond the range, when it was found by a scan of a longer one.
-        let start = gap_end.map(|end| to.clone().map_or(end.clone(), |to| to.min(end)));
-        Windows {
-            snapshot: self,
-            at: Some(from.to_vec()),
-            start,
-            to,
-            ahead: None,
-            chunk: CHUNK_FIRST,
-            lead: Some(Lead {
-                from: from.to_vec(),
-                dead: 0,
-            }),
-        }
-    }
-}
-
-/// Reads a range in bounded parts, so that no lock is held while the caller works.
-pub(crate) struct Windows<'a> {
-    snapshot: &'a Snapshot,
-    /// Where the next window starts; None at the end.
-    at: Option<Vec<u8>>,
-    /// Where the first window is read from, if there is nothing before.
-    start: Option<Vec<u8>>,
-    to: Option<Vec<u8>>,
-    /// Overlay entries read and not yet given out.
-    ahead: Option<OverlayWindow>,
-    chunk: usize,
-    /// What there was before the first pair; None once there is one.
-    lead: Option<Lead>,
-}
-
-/// The start of a range, in which nothing was found so far.
-struct Lead {
-    from: Vec<u8>,
-    /// Deleted entries passed over.
-    dead: usize,
-}
-
-/// Every pair of a part of the range: keys from `from` on and before `end` (None: no end).
-pub(crate) struct Window {
-    pub(crate) pairs: Pairs,
-    pub(crate) from: Vec<u8>,
-    pub(crate) end: Option<Vec<u8>>,
-}
-
-impl Windows<'_> {
-    pub(crate) fn next(&mut self) -> Result<Option<Window>> {
-        let Some(from) = self.at.take() else {
-            return Ok(None);
-        };
-        let start = self.start.take();
-        let start = start.as_ref().unwrap_or(&from);
-        let (mut ahead, (stored, mut dead)) = self.read(start)?;
-        let (end, newer) = if stored.len() == self.chunk {
-            let mut end = stored.last().map(|pair| pair.0.clone()).unwrap_or_default();
-            end.push(0);
-            let later = ahead.entries.partition_point(|entry| entry.0 < end);
-            let rest = ahead.entries.split_off(later);
-            let newer = std::mem::replace(&mut ahead.entries, rest);
-            self.ahead = Some(ahead);
-            (Some(end), newer)
-        } else {
-            (ahead.end, ahead.entries)
-        };
-        if end != self.to {
-            self.at.clone_from(&end);
-        }
-        self.chunk = (self.chunk * 4).min(CHUNK_MAX);
-        dead += newer.iter().take_while(|(_, value)| value.is_none()).count();
-        let pairs = merge(stored, newer);
-        self.note_lead(&pairs, dead);
-        Ok(Some(Window { pairs, from, end }))
-    }
-
-    /// What there is from `start` on in the overlay, as far as that was looked at; and in the Kv, with the count of what is
-    /// deleted before.
-    fn read(&mut self, start: &[u8]) -> Result<(OverlayWindow, (Pairs, usize))> {
-        let (committed, epoch) = (&self.snapshot.committed, self.snapshot.epoch);
-        let read_overlay = || {
-            committed
-                .overlay
-                .window(start, self.to.as_deref(), epoch, self.chunk)
-        };
-        if committed.kv_apart(epoch).is_none() {
-            let ahead = self.ahead.take().unwrap_or_else(read_overlay);
-            let stored = committed
-                .kv
-                .scan_counting(start, ahead.end.as_deref(), self.chunk)?;
-            // It may be of a later epoch, if the readers of this one were set apart meanwhile.
-            if committed.kv_apart(epoch).is_none() {
-                return Ok((ahead, stored));
-            }
-            self.ahead = Some(ahead);
-        }
-        let kv = committed.kv_apart(epoch);
-        let kv = kv.expect("an epoch stays set apart as long as it is read");
-        // What was read of the overlay stays right; the Kv has all of it.
-        let ahead = self.ahead.take().unwrap_or_else(|| OverlayWindow {
-            entries: Vec::new(),
-            end: self.to.clone(),
-        });
-        let stored = kv.scan_counting(start, ahead.end.as_deref(), self.chunk)?;
-        Ok((ahead, stored))
-    }
-
-    /// Counts deleted entries before the first pair; notes the stretch they lie in when it ends, if they are many.
-    fn note_lead(&mut self, pairs: &Pairs, dead: usize) {
-        let Some(mut lead) = self.lead.take() else {
-            return;
-        };
-        lead.dead += dead;
-        let committed = &self.snapshot.committed;
-        committed.dead_passed.fetch_add(dead as u64, Ordering::Relaxed);
-        let end = match (pairs.first(), &self.at, &self.to) {
-            (Some((first, _)), ..) => Some(first),
-            (None, None, Some(to)) => Some(to),
-            (None, None, None) => None,
-            (None, Some(_), _) => {
-                self.lead = Some(lead);
-                return;
-            }
-        };
-        if let Some(end) = end
-            && lead.dead >= DEAD_MIN
-        {
-            committed.gaps.note(&lead.from, end, self.snapshot.epoch);
-        }
-    }
-}
-
-fn merge(stored: Pairs, newer: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Pairs {
-    if newer.is_empty() {
-        return stored;
-    }
-    let mut pairs = Vec::with_capacity(stored.len() + newer.len());
-    let mut stored = stored.into_iter().peekable();
-    for (key, value) in newer {
-        while let Some(pair) = stored.next_if(|pair| pair.0 < key) {
-            pairs.push(pair);
-        }
-        stored.next_if(|pair| pair.0 == key);
-        pairs.extend(value.map(|value| (key, value)));
-    }
-    pairs.extend(stored);
-    pairs
-}
-
-/// Both in key order; where both have a key, `above` wins.
-pub(crate) fn overlaid<'a>(
-    below: impl Iterator<Item = Entry<'a>>,
-    above: impl Iterator<Item = Entry<'a>>,
-) -> impl Iterator<Item = Entry<'a>> {
-    let (mut below, mut above) = (below.peekable(), above.peekable());
-    std::iter::from_fn(move || {
-        let (Some(low), Some(high)) = (below.peek(), above.peek()) else {
-            return below.next().or_else(|| above.next());
-        };
-        match low.0.cmp(high.0) {
-            std::cmp::Ordering::Less => below.next(),
-            std::cmp::Ordering::Greater => above.next(),
-            std::cmp::Ordering::Equal => {
-                below.next();
-                above.next()
+    /// What `read` finds in the Kv, over which the layers of any view of this snapshot may be laid.
+    pub(crate) fn read_kv<T>(&self, read: impl Fn(&dyn Kv) -> Result<T>) -> Result<T> {
+        loop {
+            let view = self.view();
+            let found = read(view.kv.as_ref())?;
+            // It may be of a later epoch, if the readers of this one were set apart meanwhile: once at most.
+            if view.is_apart || !self.view.read().is_apart {
+                return Ok(found);
             }
         }
-    })
+    }
 }

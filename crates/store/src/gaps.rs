@@ -4,7 +4,7 @@
 //! a checkpoint, in run files until they are merged. A scan that passed over many notes the stretch here, the next one
 //! jumps over it, and a put into it cuts it short. Only in memory: what is lost is found again by one long scan.
 
-use crate::overlay::Writes;
+use crate::writes::SortedWrites;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -81,13 +81,13 @@ impl Gaps {
     }
 
     /// Cuts every stretch in which the writes of `epoch` put something; before anybody can read them.
-    pub(crate) fn cut(&self, epoch: Epoch, writes: &Writes) {
+    pub(crate) fn cut(&self, epoch: Epoch, writes: &SortedWrites) {
         let mut known = self.known.write();
         known.epoch = epoch;
         if known.gaps.is_empty() {
             return;
         }
-        for (key, value) in writes {
+        for (key, value) in writes.iter() {
             if value.is_none() {
                 continue;
             }
@@ -97,8 +97,8 @@ impl Gaps {
             if start == key {
                 let start = start.clone();
                 known.gaps.remove(&start);
-            } else if gap.to > *key {
-                gap.to.clone_from(key);
+            } else if gap.to.as_slice() > key {
+                gap.to = key.to_vec();
             }
         }
         self.count.store(known.gaps.len(), Ordering::Release);
@@ -113,8 +113,8 @@ fn up_to(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
 mod tests {
     use super::*;
 
-    fn writes(keys: &[&[u8]]) -> Writes {
-        keys.iter().map(|key| (key.to_vec(), Some(Vec::new()))).collect()
+    fn writes(keys: &[&[u8]]) -> SortedWrites {
+        keys.iter().map(|key| (*key, Some(&[][..]))).collect()
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         let gaps = Gaps::new(Epoch(7));
         gaps.note(b"a", b"c", Epoch(7));
         assert_eq!(gaps.after(b"a", Epoch(6)), None);
-        gaps.cut(Epoch(8), &Writes::new());
+        gaps.cut(Epoch(8), &SortedWrites::default());
         gaps.note(b"m", b"n", Epoch(7));
         assert_eq!(gaps.after(b"m", Epoch(8)), None);
         assert_eq!(gaps.after(b"a", Epoch(8)), Some(b"c".to_vec()));

@@ -4,6 +4,8 @@
 //! half applied, because the log still holds every epoch after the last [`Kv::flush`]. Run files are the third form, see
 //! [`crate::RunsKv`].
 
+use crate::layers::merged;
+use crate::writes::SortedWrites;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,6 +13,9 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use viewfeed_change::{Error, ErrorKind, Result};
+
+/// Entries taken over at a time; between them it is asked whether to go on.
+pub(crate) const BATCH_KEYS: usize = 2048;
 
 /// Keys with their values.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -27,6 +32,18 @@ pub trait Kv: Send + Sync {
     }
     /// Puts (Some) and deletes (None). Need not be atomic, nor durable before `flush`.
     fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()>;
+    /// Applies the entries of `layers`, the newest first, of which a newer one hides an older one; asks `go_on` now and
+    /// then and fails as it does.
+    fn absorb(&self, layers: &[Arc<SortedWrites>], go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+        let mut entries = merged(layers).peekable();
+        while entries.peek().is_some() {
+            go_on()?;
+            let batch = entries.by_ref().take(BATCH_KEYS);
+            let owned = batch.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
+            self.apply(&owned.collect())?;
+        }
+        Ok(())
+    }
     /// Returns when everything applied before is on disk.
     fn flush(&self) -> Result<()>;
     /// What is in it now, to be read while it changes, if this form can give that cheaply. Only right after a `flush`, by
@@ -62,6 +79,15 @@ impl SledKv {
         let database = config.open().map_err(sled_error)?;
         Ok(Self { database })
     }
+
+    fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        match value {
+            Some(value) => self.database.insert(key, value),
+            None => self.database.remove(key),
+        }
+        .map_err(sled_error)?;
+        Ok(())
+    }
 }
 
 impl Kv for SledKv {
@@ -87,12 +113,17 @@ impl Kv for SledKv {
 
     fn apply(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<()> {
         // One by one: a sled batch would keep readers out until it is done, and atomicity is not needed here.
-        for (key, value) in writes {
-            match value {
-                Some(value) => self.database.insert(key, value.as_slice()),
-                None => self.database.remove(key),
+        writes
+            .iter()
+            .try_for_each(|(key, value)| self.write(key, value.as_deref()))
+    }
+
+    fn absorb(&self, layers: &[Arc<SortedWrites>], go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+        for (count, (key, value)) in merged(layers).enumerate() {
+            if count % BATCH_KEYS == 0 {
+                go_on()?;
             }
-            .map_err(sled_error)?;
+            self.write(key, value)?;
         }
         Ok(())
     }

@@ -1,186 +1,114 @@
-//! What was committed after the last checkpoint: versions of values by epoch, in memory.
+//! What was committed after the last checkpoint: layers of sorted writes, each of some epochs in a row.
 //!
-//! Knows nothing of readers and files; [`crate::committed`] says which versions somebody can still see.
+//! A commit adds a layer; layers that are about equally large become one, unless somebody reads an epoch between them. Knows
+//! nothing of locks, readers and files; [`crate::committed`] says which epochs are read.
 
-use parking_lot::RwLock;
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use crate::layers::LAYER_FACTOR;
+use crate::writes::SortedWrites;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use viewfeed_change::Epoch;
 
-/// Puts (Some) and deletes (None) by key.
-pub(crate) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
-/// What a key costs in memory beside its bytes, roughly: tree slot, version, allocation.
-const KEY_OVERHEAD_BYTES: usize = 120;
-/// What a further version of a key costs beside its value.
-const VERSION_OVERHEAD_BYTES: usize = 48;
-
-/// Versions of values by key. Every method locks it for a bounded time.
-#[derive(Default)]
+/// Layers after the last checkpoint. Cheap to clone.
+#[derive(Clone, Default)]
 pub(crate) struct Overlay {
-    tree: RwLock<BTreeMap<Vec<u8>, Versions>>,
-    bytes: AtomicUsize,
+    /// The newest first.
+    layers: Vec<Arc<Layer>>,
 }
 
-struct Version {
-    epoch: Epoch,
-    value: Option<Vec<u8>>,
-}
-
-/// The versions of one key; most keys have one, which then needs no allocation.
-struct Versions {
-    newest: Version,
-    /// Newest first.
-    older: Vec<Version>,
-}
-
-/// A part of the overlay as one epoch sees it.
-pub(crate) struct OverlayWindow {
-    /// Visible puts and deletes in key order.
-    pub(crate) entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// The window is complete for keys before this one (None: to the end of the keys).
-    pub(crate) end: Option<Vec<u8>>,
+/// The writes of some epochs in a row.
+pub(crate) struct Layer {
+    /// The newest epoch in it.
+    last: Epoch,
+    writes: Arc<SortedWrites>,
+    /// What all layers take that somebody still has, this one included.
+    total_bytes: Arc<AtomicUsize>,
 }
 
 impl Overlay {
-    /// Roughly how much memory it takes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+    pub(crate) fn layers(&self) -> &[Arc<Layer>] {
+        &self.layers
     }
 
-    /// The newest version at or before `epoch`: None if there is none, Some(None) if it is a delete.
-    pub(crate) fn get(&self, key: &[u8], epoch: Epoch) -> Option<Option<Vec<u8>>> {
-        let tree = self.tree.read();
-        tree.get(key)?.visible(epoch).map(|version| version.value.clone())
+    /// What was last written to `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.layers.iter().find_map(|layer| layer.writes.get(key, &mut 0))
     }
 
-    /// What `epoch` sees of the keys in `from..to`, after looking at no more than `limit` keys.
-    pub(crate) fn window(&self, from: &[u8], to: Option<&[u8]>, epoch: Epoch, limit: usize) -> OverlayWindow {
-        let tree = self.tree.read();
-        let mut entries = Vec::new();
-        for (looked_at, (key, versions)) in tree.range::<[u8], _>(bounds(from, to)).enumerate() {
-            if looked_at == limit {
-                let end = Some(key.clone());
-                return OverlayWindow { entries, end };
-            }
-            if let Some(version) = versions.visible(epoch) {
-                entries.push((key.clone(), version.value.clone()));
-            }
+    /// Adds a layer that is newer than all there are.
+    pub(crate) fn push(&mut self, layer: Layer) {
+        if !layer.writes.is_empty() {
+            self.layers.insert(0, Arc::new(layer));
         }
-        let end = to.map(<[u8]>::to_vec);
-        OverlayWindow { entries, end }
     }
 
-    /// Adds the versions of `epoch`, which is newer than all there are. Drops versions that neither `epoch`, nor the
-    /// one before it, nor an epoch in `held` (ascending) can see.
-    pub(crate) fn insert(&self, epoch: Epoch, writes: Writes, held: &[Epoch]) {
-        let mut tree = self.tree.write();
-        let (mut added, mut removed) = (0, 0);
-        for (key, value) in writes {
-            let version = Version { epoch, value };
-            added += version.bytes();
-            match tree.entry(key) {
-                std::collections::btree_map::Entry::Vacant(slot) => {
-                    added += slot.key().len() + KEY_OVERHEAD_BYTES;
-                    slot.insert(Versions {
-                        newest: version,
-                        older: Vec::new(),
-                    });
-                }
-                std::collections::btree_map::Entry::Occupied(slot) => {
-                    let versions = slot.into_mut();
-                    let previous = std::mem::replace(&mut versions.newest, version);
-                    versions.older.insert(0, previous);
-                    removed += versions.prune(held);
-                }
-            }
+    /// Two layers, the older one first, that should be one and have at most so many entries together, of the newest that
+    /// there are. Not if `is_parted` says, given the last epochs of both, that they must stay apart.
+    pub(crate) fn foldable(
+        &self,
+        entries_max: usize,
+        is_parted: impl Fn(Epoch, Epoch) -> bool,
+    ) -> Option<(Arc<Layer>, Arc<Layer>)> {
+        let pair = self.layers.windows(2).find(|pair| {
+            let [above, below] = [&pair[0], &pair[1]];
+            let (few, many) = (above.writes.len(), below.writes.len());
+            many <= few.saturating_mul(LAYER_FACTOR)
+                && few + many <= entries_max
+                && !is_parted(below.last, above.last)
+        })?;
+        Some((pair[1].clone(), pair[0].clone()))
+    }
+
+    /// Puts `joined` where `below` and `above` are, if they still are there.
+    pub(crate) fn replace(&mut self, below: &Arc<Layer>, above: &Arc<Layer>, joined: Layer) {
+        let place = self.layers.iter().position(|layer| Arc::ptr_eq(layer, above));
+        if let Some(place) = place
+            && self
+                .layers
+                .get(place + 1)
+                .is_some_and(|next| Arc::ptr_eq(next, below))
+        {
+            self.layers.splice(place..place + 2, [Arc::new(joined)]);
         }
-        self.count(added, removed);
     }
 
-    /// The newest version at or before `target` of up to `limit` keys from `from` on, and where to go on.
-    pub(crate) fn collapse(&self, from: &[u8], target: Epoch, limit: usize) -> (Writes, Option<Vec<u8>>) {
-        let tree = self.tree.read();
-        let mut writes = Writes::new();
-        for (looked_at, (key, versions)) in tree.range::<[u8], _>(bounds(from, None)).enumerate() {
-            if looked_at == limit {
-                return (writes, Some(key.clone()));
-            }
-            if let Some(version) = versions.visible(target) {
-                writes.insert(key.clone(), version.value.clone());
-            }
-        }
-        (writes, None)
+    /// The writes of every layer, the newest first.
+    pub(crate) fn writes(&self) -> Vec<Arc<SortedWrites>> {
+        self.layers.iter().map(|layer| layer.writes.clone()).collect()
     }
 
-    /// Removes the versions at or before `target` of these keys: the Kv has them now, and nobody reads before it.
-    pub(crate) fn forget<'a>(&self, keys: impl Iterator<Item = &'a Vec<u8>>, target: Epoch) {
-        let mut tree = self.tree.write();
-        let mut removed = 0;
-        for key in keys {
-            let Some(versions) = tree.get_mut(key) else {
-                continue;
-            };
-            if versions.newest.epoch <= target {
-                let old = tree.remove(key).expect("it was found in the same lock");
-                removed += old.bytes() + key.len() + KEY_OVERHEAD_BYTES;
-            } else {
-                removed += versions.bytes();
-                versions.older.retain(|version| version.epoch > target);
-                removed -= versions.bytes();
-            }
-        }
-        self.count(0, removed);
-    }
-
-    fn count(&self, added: usize, removed: usize) {
-        self.bytes.fetch_add(added, Ordering::Relaxed);
-        self.bytes.fetch_sub(removed, Ordering::Relaxed);
+    /// Forgets the layers whose epochs are all at or before `target`; gives them.
+    pub(crate) fn forget(&mut self, target: Epoch) -> Vec<Arc<Layer>> {
+        let newer = self.layers.partition_point(|layer| layer.last > target);
+        self.layers.split_off(newer)
     }
 }
 
-impl Version {
-    fn bytes(&self) -> usize {
-        VERSION_OVERHEAD_BYTES + self.value.as_ref().map_or(0, Vec::len)
-    }
-}
-
-impl Versions {
-    fn visible(&self, epoch: Epoch) -> Option<&Version> {
-        if self.newest.epoch <= epoch {
-            return Some(&self.newest);
+impl Layer {
+    /// The writes of epochs up to `last`.
+    pub(crate) fn new(last: Epoch, writes: Arc<SortedWrites>, total_bytes: &Arc<AtomicUsize>) -> Self {
+        total_bytes.fetch_add(writes.memory_bytes(), Ordering::Relaxed);
+        Self {
+            last,
+            writes,
+            total_bytes: total_bytes.clone(),
         }
-        self.older.iter().find(|version| version.epoch <= epoch)
     }
 
-    fn bytes(&self) -> usize {
-        self.newest.bytes() + self.older.iter().map(Version::bytes).sum::<usize>()
+    /// Both as one.
+    pub(crate) fn joined(below: &Self, above: &Self) -> Self {
+        let writes = SortedWrites::joined(&below.writes, &above.writes);
+        Self::new(above.last, Arc::new(writes), &above.total_bytes)
     }
 
-    /// Drops older versions no epoch in `held` sees; gives the bytes freed. The newest of the older ones stays: until
-    /// the newest is published, new readers start there.
-    fn prune(&mut self, held: &[Epoch]) -> usize {
-        let before = self.bytes();
-        let mut hidden_from = self.newest.epoch;
-        let mut first = true;
-        self.older.retain(|version| {
-            let next_held = held.partition_point(|epoch| *epoch < version.epoch);
-            let seen = held.get(next_held).is_some_and(|epoch| *epoch < hidden_from);
-            let keep = first || seen;
-            first = false;
-            hidden_from = version.epoch;
-            keep
-        });
-        before - self.bytes()
+    pub(crate) fn writes(&self) -> &SortedWrites {
+        &self.writes
     }
 }
 
-fn bounds<'a>(from: &'a [u8], to: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
-    // An inverted range would panic; an empty one is meant.
-    let to = to.map(|to| to.max(from));
-    (
-        Bound::Included(from),
-        to.map_or(Bound::Unbounded, Bound::Excluded),
-    )
+impl Drop for Layer {
+    fn drop(&mut self) {
+        let bytes = self.writes.memory_bytes();
+        self.total_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }

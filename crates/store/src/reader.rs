@@ -1,10 +1,9 @@
 //! A consistent view of the state at one epoch, from any thread.
 
-use crate::committed::{Entry, Snapshot, Window, overlaid};
-use crate::keys;
-use crate::overlay::Writes;
-use crate::sealed::Sealed;
-use std::ops::{Bound, ControlFlow};
+use crate::committed::Snapshot;
+use crate::layers::Layers;
+use crate::scan::Prober;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Result};
 
@@ -19,17 +18,21 @@ pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 #[derive(Clone)]
 pub struct Reader {
     snapshot: Arc<Snapshot>,
-    sealed: Sealed,
-    staged: Arc<Writes>,
+    /// What the transaction wrote.
+    layers: Layers,
 }
 
 impl Reader {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, sealed: Sealed, staged: Arc<Writes>) -> Self {
-        Self {
-            snapshot,
-            sealed,
-            staged,
-        }
+    pub(crate) fn new(snapshot: Arc<Snapshot>, layers: Layers) -> Self {
+        Self { snapshot, layers }
+    }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     /// The last committed epoch it shows.
@@ -39,48 +42,19 @@ impl Reader {
 
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.staged.get(key).or_else(|| self.sealed.get(key)) {
-            Some(value) => Ok(value.clone()),
+        match self.layers.get(key) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.snapshot.get(key),
         }
     }
 
     /// Every pair whose key starts with `prefix` and is `>= from`, in key order, until `each` breaks.
     pub fn scan(&self, prefix: &[u8], from: &[u8], each: &mut EachPair<'_>) -> Result<()> {
-        let end = keys::prefix_end(prefix);
-        if end.as_deref().is_some_and(|end| from >= end) {
-            return Ok(());
-        }
-        let mut windows = self.snapshot.windows(from.max(prefix), end);
-        while let Some(window) = windows.next()? {
-            if self.visit(&window, each)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.prober().scan(prefix, from, each)
     }
 
-    /// The pairs of a window with the layers of the transaction over them.
-    fn visit(&self, window: &Window, each: &mut EachPair<'_>) -> Result<ControlFlow<()>> {
-        let end = window.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let range = (Bound::Included(window.from.as_slice()), end);
-        let staged = self.staged.range::<[u8], _>(range).next().is_some();
-        let staged = staged.then_some(self.staged.as_ref());
-        let committed = window.pairs.iter();
-        let mut all: Box<dyn Iterator<Item = Entry<'_>>> =
-            Box::new(committed.map(|(key, value)| (key.as_slice(), Some(value.as_slice()))));
-        for layer in self.sealed.touching(range).chain(staged) {
-            let entries = layer.range::<[u8], _>(range);
-            let entries = entries.map(|(key, value)| (key.as_slice(), value.as_deref()));
-            all = Box::new(overlaid(all, entries));
-        }
-        for (key, value) in all {
-            if let Some(value) = value
-                && each(key, value)?.is_break()
-            {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
+    /// For many reads in about the order of keys.
+    pub fn prober(&self) -> Prober {
+        Prober::new(self)
     }
 }

@@ -1,6 +1,7 @@
 //! The bulk of the state as sorted, immutable files: written once in order, merged in the background, found by filters.
 //!
 //! ```text
+//!                       absorb (a checkpoint) ──┐
 //! apply ──► table in memory ── flush ──► run file, fsync ──► list of runs in the small database, flush
 //!                                        newest … oldest        ▲
 //!                                        └── merger thread: many adjacent runs → one
@@ -29,6 +30,7 @@ mod tests;
 
 use crate::keys;
 use crate::kv::{Kv, Pairs};
+use crate::writes::SortedWrites;
 use cache::BlockCache;
 use filter::StartHashes;
 use merge::{Merge, Source};
@@ -171,6 +173,16 @@ impl Kv for RunsKv {
         if self.state.put(bulk) > self.state.table_bytes_max() {
             self.write_tables()?;
         }
+        Ok(())
+    }
+
+    fn absorb(&self, layers: &[Arc<SortedWrites>], go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+        let writing = self.state.writing.lock();
+        self.merger.wait_for_room()?;
+        // What was applied before is older than this.
+        while self.state.write_table(&writing)? {}
+        self.state.write_layers(&writing, layers, go_on)?;
+        self.merger.request();
         Ok(())
     }
 

@@ -2,11 +2,12 @@
 
 use crate::checkpoint::Checkpointer;
 use crate::committed::Committed;
+use crate::fold::Folder;
 use crate::folder::{self, FolderLock};
+use crate::layers::Layers;
 use crate::log::{self, Log};
-use crate::overlay::Writes;
-use crate::sealed::Sealed;
 use crate::txn::WriterSlot;
+use crate::writes::SortedWrites;
 use crate::{Kv, LogReader, Reader, RunsKv, SledKv, Txn, keys};
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
@@ -147,6 +148,7 @@ struct Inner {
     log: Arc<Log>,
     checkpointer: Arc<Checkpointer>,
     writer_taken: Arc<AtomicBool>,
+    folder: Arc<Folder>,
     syncer: Arc<Syncer>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -175,9 +177,9 @@ impl Store {
         let committed = Arc::new(Committed::new(kv, checkpointed, lock));
         let started = Instant::now();
         let mut replayed_bytes = 0;
-        let replay = &mut |epoch, writes: Writes, bytes| {
+        let replay = &mut |epoch, writes: SortedWrites, bytes| {
             replayed_bytes += bytes;
-            committed.publish(epoch, writes);
+            committed.publish(epoch, Arc::new(writes));
         };
         let log = log::open(&dir.join("log"), options.segment_bytes, checkpointed, replay)?;
         tracing::info!(
@@ -196,6 +198,7 @@ impl Store {
             log,
             checkpointer: Arc::new(checkpointer),
             writer_taken: Arc::default(),
+            folder: Arc::default(),
             syncer: Arc::default(),
             threads: Vec::new(),
         };
@@ -208,7 +211,7 @@ impl Store {
     /// The last committed (durable, if durability is `Sync`) state.
     pub fn reader(&self) -> Reader {
         let snapshot = self.inner.committed.snapshot();
-        Reader::new(Arc::new(snapshot), Sealed::default(), Arc::default())
+        Reader::new(Arc::new(snapshot), Layers::default())
     }
 
     /// Starts the next epoch. There is one writer: a second call before commit or drop of the first fails.
@@ -242,6 +245,7 @@ impl Store {
         }
         inner.committed.publish(epoch, writes);
         inner.committed.tell_memory();
+        inner.folder.request(&inner.committed);
         drop(slot);
         inner.checkpointer.committed(bytes.len() as u64);
         Ok(epoch)
@@ -277,9 +281,9 @@ impl Store {
         self.inner.committed.dead_passed()
     }
 
-    /// Bytes of committed versions in memory: those not checkpointed yet, and those only a reader sees.
+    /// Bytes of committed writes in memory: those not checkpointed yet, and those only a reader still has.
     pub fn versions_bytes(&self) -> usize {
-        self.inner.committed.overlay.bytes()
+        self.inner.committed.layers_bytes()
     }
 
     /// Bytes on disk: (log, kv).
@@ -315,6 +319,8 @@ impl Inner {
     fn start_threads(&mut self) -> Result<()> {
         let checkpointer = self.checkpointer.clone();
         self.spawn("store-checkpoint", move || checkpointer.serve())?;
+        let (folder, committed) = (self.folder.clone(), self.committed.clone());
+        self.spawn("store-fold", move || folder.serve(&committed))?;
         if let Durability::Relaxed { interval_ms } = self.durability {
             let (syncer, log) = (self.syncer.clone(), self.log.clone());
             self.spawn("store-sync", move || syncer.serve(&log, interval_ms))?;
@@ -332,6 +338,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.checkpointer.stop();
+        self.folder.stop();
         self.syncer.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

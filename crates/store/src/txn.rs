@@ -4,8 +4,9 @@ mod rounds;
 
 use crate::Reader;
 use crate::committed::Snapshot;
-use crate::overlay::Writes;
-use crate::sealed::Sealed;
+use crate::layers::Layers;
+use crate::writes::{SortedWrites, WritesBuilder};
+use parking_lot::Mutex;
 use rounds::Outside;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +21,11 @@ use viewfeed_change::{Epoch, Error, Result};
 /// [`Txn::begin_rounds`].
 pub struct Txn {
     base: Arc<Snapshot>,
-    sealed: Sealed,
-    staged: Arc<Writes>,
-    /// The staged writes since the first savepoint.
-    undo: Vec<Overwritten>,
-    savepoints: Vec<Mark>,
+    sealed: Layers,
+    /// Behind a lock because reading sorts it; nobody ever waits for it.
+    staged: Mutex<Staged>,
+    /// The numbers of the savepoints that can be rolled back to, ascending.
+    savepoints: Vec<u64>,
     savepoints_made: u64,
     /// What was written before rounds began that have not ended, the outermost first.
     outside: Vec<Outside>,
@@ -32,21 +33,33 @@ pub struct Txn {
     slot: Option<WriterSlot>,
 }
 
-/// What a staged write replaced.
-struct Overwritten {
-    key: Vec<u8>,
-    /// None if nothing was staged for the key; Some(None) if a removal was.
-    replaced: Option<Option<Vec<u8>>>,
+/// Writes since the last seal.
+#[derive(Default)]
+struct Staged {
+    layers: Layers,
+    /// What was written since somebody looked.
+    tail: WritesBuilder,
 }
 
-/// A point to which staged writes can be rolled back.
+impl Staged {
+    fn is_empty(&self) -> bool {
+        self.layers.is_empty() && self.tail.is_empty()
+    }
+
+    /// Everything, as layers.
+    fn folded(&mut self) -> &mut Layers {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.layers.push(Arc::new(tail.finish()));
+        }
+        &mut self.layers
+    }
+}
+
+/// A point to which staged writes can be rolled back. Keeps what was staged then in memory.
 pub struct Savepoint {
     number: u64,
-}
-
-struct Mark {
-    number: u64,
-    undo_len: usize,
+    staged: Layers,
 }
 
 /// The right to commit the next epoch: taken by one transaction at a time, given back when dropped.
@@ -70,9 +83,8 @@ impl Txn {
     pub(crate) fn new(base: Snapshot, slot: Option<WriterSlot>) -> Self {
         Self {
             base: Arc::new(base),
-            sealed: Sealed::default(),
-            staged: Arc::default(),
-            undo: Vec::new(),
+            sealed: Layers::default(),
+            staged: Mutex::default(),
             savepoints: Vec::new(),
             savepoints_made: 0,
             outside: Vec::new(),
@@ -87,52 +99,49 @@ impl Txn {
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.staged.is_empty() && self.outside.is_empty()
+        self.sealed.is_empty() && self.staged.lock().is_empty() && self.outside.is_empty()
     }
 
     /// Committed and sealed writes. Cheap.
     pub fn before(&self) -> Reader {
-        Reader::new(self.base.clone(), self.all_sealed(), Arc::default())
+        Reader::new(self.base.clone(), self.all_sealed())
     }
 
-    /// Everything, staged writes included. Cheap; the next write is O(staged) if the reader is still held then.
+    /// Everything, staged writes included. Cheap, but for sorting what was written since it was last asked for.
     pub fn now(&self) -> Reader {
-        Reader::new(self.base.clone(), self.all_sealed(), self.staged.clone())
+        let layers = self.all_sealed().with(self.staged.lock().folded());
+        Reader::new(self.base.clone(), layers)
     }
 
-    /// Reads through all layers without making a reader.
+    /// Reads through all layers. For many keys at once, [`Txn::now`] and its prober are faster.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let written = self.staged.get(key).or_else(|| self.sealed.get(key));
+        let mut staged = self.staged.lock();
+        let written = staged.folded().get(key).or_else(|| self.sealed.get(key));
         match written.or_else(|| self.written_outside(key)) {
-            Some(value) => Ok(value.clone()),
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.base.get(key),
         }
     }
 
     /// Stages a value.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.write(key, Some(value));
+        self.write(&key, Some(&value));
     }
 
     /// Stages a removal.
     pub fn delete(&mut self, key: Vec<u8>) {
-        self.write(key, None);
+        self.write(&key, None);
     }
 
-    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        let staged = Arc::make_mut(&mut self.staged);
-        if self.savepoints.is_empty() {
-            staged.insert(key, value);
-        } else {
-            let replaced = staged.insert(key.clone(), value);
-            self.undo.push(Overwritten { key, replaced });
-        }
+    /// Stages a value (Some) or a removal (None): for who writes much, and needs no keys of their own for that.
+    pub fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.staged.get_mut().tail.push(key, value);
     }
 
     /// Makes staged writes visible to [`Txn::before`].
     pub fn seal(&mut self) {
-        self.sealed.push(std::mem::take(&mut self.staged));
-        self.undo.clear();
+        let mut staged = std::mem::take(self.staged.get_mut());
+        self.sealed.append(std::mem::take(staged.folded()));
         self.savepoints.clear();
     }
 
@@ -140,34 +149,27 @@ impl Txn {
     pub fn savepoint(&mut self) -> Savepoint {
         let number = self.savepoints_made;
         self.savepoints_made += 1;
-        let undo_len = self.undo.len();
-        self.savepoints.push(Mark { number, undo_len });
-        Savepoint { number }
+        self.savepoints.push(number);
+        let staged = self.staged.get_mut().folded().clone();
+        Savepoint { number, staged }
     }
 
     /// Undoes every write staged since `savepoint`, and ends the rounds that began since. Fails as `Internal` if the
     /// savepoint is gone: sealed, or made after one that was rolled back to.
     pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
         let place = self.place_of(&savepoint)?;
-        let undo_len = self.savepoints[place].undo_len;
         self.savepoints.truncate(place);
-        let staged = Arc::make_mut(&mut self.staged);
-        for Overwritten { key, replaced } in self.undo.drain(undo_len..).rev() {
-            match replaced {
-                Some(value) => staged.insert(key, value),
-                None => staged.remove(&key),
-            };
-        }
+        *self.staged.get_mut() = Staged {
+            layers: savepoint.staged,
+            tail: WritesBuilder::default(),
+        };
         Ok(())
     }
 
     /// Where the mark of `savepoint` is, after leaving the rounds that began after it.
     fn place_of(&mut self, savepoint: &Savepoint) -> Result<usize> {
         loop {
-            let found = self
-                .savepoints
-                .binary_search_by_key(&savepoint.number, |mark| mark.number);
-            match found {
+            match self.savepoints.binary_search(&savepoint.number) {
                 Ok(place) => return Ok(place),
                 Err(_) if self.discard_rounds() => {}
                 Err(_) => return Err(Error::internal("rollback to a savepoint that is gone")),
@@ -179,12 +181,10 @@ impl Txn {
     /// changed since its epoch.
     pub fn adopt(&mut self, mut shadow: Txn) {
         shadow.end_all_rounds();
-        let Txn { sealed, staged, .. } = shadow;
-        for layer in [sealed.into_writes(), Arc::unwrap_or_clone(staged)] {
-            for (key, value) in layer {
-                self.write(key, value);
-            }
-        }
+        let mut theirs = shadow.staged.into_inner();
+        let ours = self.staged.get_mut().folded();
+        ours.append(shadow.sealed);
+        ours.append(std::mem::take(theirs.folded()));
     }
 
     /// Whether it starts from a snapshot that `is_base` accepts and may be committed.
@@ -193,9 +193,9 @@ impl Txn {
     }
 
     /// Ends it: everything it wrote, and the slot, which must be kept until the writes are published.
-    pub(crate) fn finish(mut self) -> (Writes, Option<WriterSlot>) {
+    pub(crate) fn finish(mut self) -> (Arc<SortedWrites>, Option<WriterSlot>) {
         self.end_all_rounds();
         self.seal();
-        (self.sealed.into_writes(), self.slot)
+        (self.sealed.into_one(), self.slot)
     }
 }

@@ -17,6 +17,10 @@ mod status;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// What a row costs on its way is to a good part asking for memory and giving it back: see docs/benchmarks.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match command::run(arguments) {

@@ -205,7 +205,9 @@ impl Pipeline {
         epoch.view_deltas.extend(self.engine.take_error_deltas());
         recover::store_relations(&mut epoch.txn, &self.relations, &epoch.relations)?;
         let record = epoch.record()?;
+        let started = Instant::now();
         let version = self.store.commit(epoch.txn, &record)?;
+        self.filling.took(started.elapsed());
         self.relations = epoch.relations;
         self.end_feeds_of_strict_views(&record);
         let changes = record

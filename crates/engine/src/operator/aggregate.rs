@@ -63,7 +63,7 @@ use std::sync::Arc;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Error, Result};
 use viewfeed_store::keys::{self, StateId};
-use viewfeed_store::{Reader, Txn};
+use viewfeed_store::{Prober, Reader, Txn};
 
 /// Rows after which a batch of the output is handed over.
 const OUTPUT_ROWS_MAX: usize = 8192;
@@ -159,18 +159,20 @@ impl Aggregate {
         };
         let before = txn.before();
         let changes = self.changes(delta, &before, txn)?;
-        let mut changed = ChangedRows::default();
-        for place in 0..delta.groups.len() as u32 {
+        let (mut changed, mut stored) = (ChangedRows::default(), before.prober());
+        for place in delta.groups.sorted() {
             let key = delta.groups.entry(place);
             let is_always_there = self.always.contains(key);
-            let old = self.load(&before, key)?;
+            let old = self.load(&mut stored, key)?;
             let was_there = !is_first && (old.is_some() || is_always_there);
             let old = old.unwrap_or_else(|| Group::empty(&self.calls));
-            let old_row = was_there.then(|| self.results(&old, key, &before)).transpose()?;
+            let old_row = was_there
+                .then(|| self.results(&old, key, &|| before.clone()))
+                .transpose()?;
             let new = self.change(old, place, delta, &changes, &before, txn)?;
             let is_there = new.rows > 0 || is_always_there;
             let new_row = is_there
-                .then(|| self.results(&new, key, &txn.now()))
+                .then(|| self.results(&new, key, &|| txn.now()))
                 .transpose()?;
             changed.replace(key, old_row, new_row);
             self.save(key, &new, txn);
@@ -274,11 +276,11 @@ impl Aggregate {
         rank.follow(self.calls[call].function(), changes, &values)
     }
 
-    /// The results of the calls; `reader` has the state that `group` is of.
-    fn results(&self, group: &Group, key: &[u8], reader: &Reader) -> Result<Vec<Value>> {
+    /// The results of the calls; `reader` gives the state that `group` is of, if one is asked for.
+    fn results(&self, group: &Group, key: &[u8], reader: &dyn Fn() -> Reader) -> Result<Vec<Value>> {
         let result = |(i, call): (usize, &Call)| match &group.accumulators[i] {
             Accumulator::List => {
-                let prefix = &self.values_prefix(i, key);
+                let (prefix, reader) = (&self.values_prefix(i, key), &reader());
                 OrderedValues { prefix, reader }.list(call)
             }
             accumulator => accumulator.value(call),
@@ -286,8 +288,8 @@ impl Aggregate {
         self.calls.iter().enumerate().map(result).collect()
     }
 
-    fn load(&self, before: &Reader, group: &[u8]) -> Result<Option<Group>> {
-        let bytes = before.get(&self.group_key(group))?;
+    fn load(&self, stored: &mut Prober, group: &[u8]) -> Result<Option<Group>> {
+        let bytes = stored.get(&self.group_key(group))?;
         bytes.map(|bytes| Group::decode(&bytes, &self.calls)).transpose()
     }
 

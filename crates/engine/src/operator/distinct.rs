@@ -45,16 +45,22 @@ impl Distinct {
 
     /// Brings the counts up to date and hands over the rows that came and went.
     fn apply(&self, delta: &Tally, txn: &mut Txn, emit: &mut Emit<'_>) -> Result<()> {
-        let before = txn.before();
+        let mut before = txn.before().prober();
         let (mut rows, mut weights) = (Vec::new(), Vec::new());
-        for (row, weight) in delta.iter().filter(|(_, weight)| *weight != 0) {
-            let key = [&self.prefix, row].concat();
+        let mut key = self.prefix.clone();
+        for place in delta.sorted() {
+            let (row, weight) = (delta.entry(place), delta.weight(place));
+            if weight == 0 {
+                continue;
+            }
+            key.truncate(self.prefix.len());
+            key.extend_from_slice(row);
             let old = before.get(&key)?.map_or(Ok(0), |bytes| count_of(&bytes))?;
             let new = old.saturating_add(weight);
             match new {
                 ..0 => return Err(negative()),
-                0 => txn.delete(key),
-                count => txn.put(key, bytes_of(count)),
+                0 => txn.write(&key, None),
+                count => txn.write(&key, Some(&bytes_of(count))),
             }
             if (old == 0) != (new == 0) {
                 rows.push(row);

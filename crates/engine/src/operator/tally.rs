@@ -50,6 +50,13 @@ impl Tally {
         self.weights[place as usize]
     }
 
+    /// Every place, in the order of the entries' bytes: the cheap one to read and write them in.
+    pub(crate) fn sorted(&self) -> Vec<u32> {
+        let mut places: Vec<u32> = (0..self.len() as u32).collect();
+        places.sort_unstable_by_key(|place| self.entry(*place));
+        places
+    }
+
     /// Entries with their weights, in the order they first came.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
         (0..self.len() as u32).map(|place| (self.entry(place), self.weight(place)))
@@ -76,5 +83,6 @@ mod tests {
         assert_eq!(places, [0, 1, 0, 2, 1]);
         let entries: Vec<_> = tally.iter().collect();
         assert_eq!(entries, [(&b"b"[..], 0), (b"", 7), (b"a", 3)]);
+        assert_eq!(tally.sorted(), [1, 2, 0]);
     }
 }

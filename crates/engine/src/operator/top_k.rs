@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Error, Result};
 use viewfeed_store::keys::{self, StateId};
-use viewfeed_store::{Reader, Txn};
+use viewfeed_store::{Prober, Txn};
 
 /// Rows after which a batch of the output is handed over.
 const OUTPUT_ROWS_MAX: usize = 8192;
@@ -99,12 +99,14 @@ impl TopK {
 
     /// Brings the state up to date and hands over the rows that came to and left the places.
     fn apply(&self, changes: &Changes, txn: &mut Txn, emit: &mut Emit<'_>) -> Result<()> {
+        // Groups are visited in order, and so are the changes of each; both are read where the last one was.
         let before = txn.before();
+        let (mut stored, mut groups) = (before.prober(), before.prober());
         let sorted = changes.sorted();
         let mut output = Output::default();
         for group in sorted.chunk_by(|a, b| a.group() == b.group()) {
-            self.stage(group, &before, txn)?;
-            self.compare(group, &before, &mut output)?;
+            self.stage(group, &mut stored, txn)?;
+            self.compare(group, &mut groups, &mut output)?;
             if output.weights.len() >= OUTPUT_ROWS_MAX {
                 emit(txn, output.take(self.rows.codec())?)?;
             }
@@ -115,22 +117,24 @@ impl TopK {
         }
     }
 
-    fn stage(&self, group: &[Change<'_>], before: &Reader, txn: &mut Txn) -> Result<()> {
+    fn stage(&self, group: &[Change<'_>], before: &mut Prober, txn: &mut Txn) -> Result<()> {
+        let mut key = self.prefix.clone();
         for change in group {
-            let key = [&self.prefix, change.entry].concat();
+            key.truncate(self.prefix.len());
+            key.extend_from_slice(change.entry);
             let stored = before.get(&key)?;
             let old = stored.map_or(Ok(0), |value| Ok::<i64, Error>(stored_parts(&value)?.1))?;
             match old.saturating_add(change.weight) {
                 ..0 => return Err(negative()),
-                0 => txn.delete(key),
-                count => txn.put(key, stored_value(change.cut.row_start, count)),
+                0 => txn.write(&key, None),
+                count => txn.write(&key, Some(&stored_value(change.cut.row_start, count))),
             }
         }
         Ok(())
     }
 
     /// Finds which rows come to the places of a group, and which leave, by its `changes` in order.
-    fn compare(&self, changes: &[Change<'_>], before: &Reader, output: &mut Output) -> Result<()> {
+    fn compare(&self, changes: &[Change<'_>], before: &mut Prober, output: &mut Output) -> Result<()> {
         let mut walk = Walk {
             places: self.spec.places,
             before: 0,

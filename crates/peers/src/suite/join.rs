@@ -42,7 +42,7 @@ pub(crate) fn run(settings: &Settings, scratch: &Path) -> Result<Vec<Table>> {
     ];
     for rows in &settings.rows {
         let modes = if settings.is_alone {
-            &Mode::ALL[..1]
+            &Mode::ALL[2..3]
         } else {
             &Mode::ALL[..]
         };

@@ -63,6 +63,12 @@ impl KvArrangement {
         key
     }
 
+    /// Makes `key` that of `row`; it is one of this arrangement already.
+    fn spell(&self, key: &mut Vec<u8>, row: &[u8]) {
+        key.truncate(self.prefix.len());
+        key.extend_from_slice(row);
+    }
+
     /// The rows with these entries, columns in the order of the schema.
     fn decode<'a>(&self, entries: impl Iterator<Item = &'a [u8]>, weights: Vec<i64>) -> Result<Batch> {
         let decoded = self.codec.decode(entries)?;
@@ -107,54 +113,70 @@ impl KvArrangement {
         Ok(())
     }
 
-    /// Calls `each` with a place and the sum of the weights of every distinct row of `delta` that changes. Equal rows are
-    /// summed first, so that the order of changes within a delta does not matter.
-    fn summed(rows: &Rows, delta: &Batch, mut each: impl FnMut(u32, &[u8], i64) -> Result<()>) -> Result<()> {
+    /// A place, and the sum of the weights, of every distinct row of `delta` that changes, in the order of rows. Equal rows
+    /// are summed first, so that the order of changes within a delta does not matter.
+    fn summed(rows: &Rows, delta: &Batch) -> Vec<(u32, i64)> {
         let order = sorted(rows);
-        let mut at = 0;
-        while at < order.len() {
-            let place = order[at];
-            let row = rows.row(place as usize);
-            let mut change = 0;
-            while at < order.len() && rows.row(order[at] as usize) == row {
-                change += delta.weights()[order[at] as usize];
-                at += 1;
-            }
-            if change != 0 {
-                each(place, row, change)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds `change` to the weight of a row; gives what it becomes.
-    fn stage_one(&self, txn: &mut Txn, row: &[u8], change: i64) -> Result<i64> {
-        let key = self.entry_key(row);
-        let weight = if self.is_distinct {
-            self.distinct_weight(txn, &key, change)?
-        } else {
-            stored_weight(txn, &key)? + change
+        let same = |a: &u32, b: &u32| rows.row(*a as usize) == rows.row(*b as usize);
+        let sum = |places: &[u32]| {
+            let weights = places.iter().map(|place| delta.weights()[*place as usize]);
+            (places[0], weights.sum::<i64>())
         };
-        put_weight(txn, key, weight);
-        Ok(weight)
+        let changes = order.chunk_by(same).map(sum);
+        changes.filter(|(_, change)| *change != 0).collect()
     }
 
-    /// What the weight of a row becomes that is there once or not at all. Does not look which: that is the caller's
-    /// duty, and checked in debug builds.
-    fn distinct_weight(&self, txn: &Txn, key: &[u8], change: i64) -> Result<i64> {
-        if change.abs() != 1 {
-            return Err(Error::internal(format!(
-                "a row of a relation with a key changed by {change}"
-            )));
+    /// Stages a delta; gives a place of each row that changes, and its new weight.
+    fn stage_rows(&self, txn: &mut Txn, delta: &Batch) -> Result<NewWeights> {
+        let rows = self.codec.encode(delta.rows())?;
+        let changes = Self::summed(&rows, delta);
+        let mut key = self.prefix.clone();
+        let weights = match self.is_distinct && !cfg!(debug_assertions) {
+            true => changes
+                .iter()
+                .map(|(_, change)| distinct_weight(*change))
+                .collect(),
+            false => self.new_weights(&txn.now(), &rows, &changes),
+        };
+        let told = NewWeights {
+            places: changes.iter().map(|(place, _)| *place).collect(),
+            weights: weights?,
+        };
+        for (place, weight) in told.iter() {
+            self.spell(&mut key, rows.row(place as usize));
+            put_weight(txn, &key, weight);
         }
-        if cfg!(debug_assertions) {
-            let before = stored_weight(txn, key)?;
+        Ok(told)
+    }
+
+    /// What the weights become by `changes`, which are in the order of rows.
+    fn new_weights(&self, now: &Reader, rows: &Rows, changes: &[(u32, i64)]) -> Result<Vec<i64>> {
+        let (mut stored, mut key) = (now.prober(), self.prefix.clone());
+        let new_weight = |(place, change): &(u32, i64)| {
+            self.spell(&mut key, rows.row(*place as usize));
+            let before = stored.get(&key)?.map_or(Ok(0), |value| decode_weight(&value))?;
+            if !self.is_distinct {
+                return Ok(before + change);
+            }
+            let weight = distinct_weight(*change)?;
             debug_assert!(
-                before == i64::from(change < 0),
+                before == i64::from(*change < 0),
                 "a row with weight {before} of a relation with a key changed by {change}"
             );
-        }
-        Ok(i64::from(change > 0))
+            Ok(weight)
+        };
+        changes.iter().map(new_weight).collect()
+    }
+}
+
+/// What the weight of a row becomes that is there once or not at all. Does not look which: that is the caller's duty, and
+/// checked in debug builds.
+fn distinct_weight(change: i64) -> Result<i64> {
+    match change {
+        1 | -1 => Ok(i64::from(change > 0)),
+        _ => Err(Error::internal(format!(
+            "a row of a relation with a key changed by {change}"
+        ))),
     }
 }
 
@@ -168,41 +190,29 @@ impl Arrangement for KvArrangement {
     }
 
     fn stage(&self, txn: &mut Txn, delta: &Batch) -> Result<()> {
-        let rows = self.codec.encode(delta.rows())?;
-        Self::summed(&rows, delta, |_, row, change| {
-            self.stage_one(txn, row, change).map(drop)
-        })
+        self.stage_rows(txn, delta).map(drop)
     }
 
     fn stage_telling(&self, txn: &mut Txn, delta: &Batch) -> Result<NewWeights> {
-        let rows = self.codec.encode(delta.rows())?;
-        let (mut places, mut weights) = (Vec::new(), Vec::new());
-        Self::summed(&rows, delta, |place, row, change| {
-            weights.push(self.stage_one(txn, row, change)?);
-            places.push(place);
-            Ok(())
-        })?;
-        Ok(NewWeights { places, weights })
+        self.stage_rows(txn, delta)
     }
 
     fn stage_told(&self, txn: &mut Txn, delta: &Batch, told: &NewWeights) -> Result<()> {
         let rows = self.codec.encode(delta.rows())?;
-        let mut told: Vec<(u32, i64)> = told
-            .places
-            .iter()
-            .copied()
-            .zip(told.weights.iter().copied())
-            .collect();
+        let mut told: Vec<(u32, i64)> = told.iter().collect();
         // In the order of their keys, which is the cheap one to write.
         told.sort_by(|a, b| rows.row(a.0 as usize).cmp(rows.row(b.0 as usize)));
+        let mut key = self.prefix.clone();
         for (place, weight) in told {
-            put_weight(txn, self.entry_key(rows.row(place as usize)), weight);
+            self.spell(&mut key, rows.row(place as usize));
+            put_weight(txn, &key, weight);
         }
         Ok(())
     }
 
     fn lookup(&self, reader: &Reader, keys: &Rows) -> Result<Matches> {
         let mut found = Found::default();
+        let (mut prober, mut prefix) = (reader.prober(), self.prefix.clone());
         // Which rows of `found` answer each probe. Probes are made in key order, once per distinct key.
         let mut spans = vec![0..0; keys.len()];
         let mut previous: Option<u32> = None;
@@ -212,7 +222,11 @@ impl Arrangement for KvArrangement {
                 Some(same) if keys.row(same as usize) == key => spans[same as usize].clone(),
                 _ => {
                     let start = found.weights.len();
-                    found.collect(reader, &self.entry_key(key), self.prefix.len())?;
+                    self.spell(&mut prefix, key);
+                    prober.scan(&prefix, &[], &mut |key, value| {
+                        found.push(&key[self.prefix.len()..], value)?;
+                        Ok(ControlFlow::Continue(()))
+                    })?;
                     start..found.weights.len()
                 }
             };
@@ -282,24 +296,13 @@ impl Found {
         self.weights.push(decode_weight(value)?);
         Ok(())
     }
-
-    fn collect(&mut self, reader: &Reader, prefix: &[u8], skip: usize) -> Result<()> {
-        reader.scan(prefix, &[], &mut |key, value| {
-            self.push(&key[skip..], value)?;
-            Ok(ControlFlow::Continue(()))
-        })
-    }
 }
 
-fn put_weight(txn: &mut Txn, key: Vec<u8>, weight: i64) {
+fn put_weight(txn: &mut Txn, key: &[u8], weight: i64) {
     match weight {
-        0 => txn.delete(key),
-        _ => txn.put(key, encode_weight(weight)),
+        0 => txn.write(key, None),
+        _ => txn.write(key, Some(&encode_weight(weight))),
     }
-}
-
-fn stored_weight(txn: &Txn, key: &[u8]) -> Result<i64> {
-    txn.get(key)?.map_or(Ok(0), |value| decode_weight(&value))
 }
 
 fn encode_weight(weight: i64) -> Vec<u8> {

@@ -12,7 +12,7 @@
 //! `synced` is the last epoch known to be on disk when the record was made: it tells damage from what a crash leaves.
 
 use super::{LoggedDelta, LoggedEpoch, LoggedTransaction};
-use crate::overlay::Writes;
+use crate::writes::{SortedWrites, WritesBuilder};
 use crate::{EpochRecord, varint};
 use viewfeed_change::row::{self, RowCodec, Rows};
 use viewfeed_change::{
@@ -38,8 +38,14 @@ pub(super) struct Head {
 }
 
 /// A whole record, frame included.
-pub(crate) fn encode(epoch: Epoch, synced: Epoch, record: &EpochRecord, writes: &Writes) -> Result<Vec<u8>> {
-    let mut out = vec![0; FRAME_BYTES];
+pub(crate) fn encode(
+    epoch: Epoch,
+    synced: Epoch,
+    record: &EpochRecord,
+    writes: &SortedWrites,
+) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(FRAME_BYTES + HEAD_BYTES + writes.encoded_bytes());
+    out.extend([0; FRAME_BYTES]);
     out.extend([VERSION, row::VERSION]);
     out.extend(epoch.0.to_le_bytes());
     out.extend(synced.0.to_le_bytes());
@@ -117,20 +123,20 @@ pub(super) fn decode_feed(payload: &[u8]) -> Result<LoggedEpoch> {
 }
 
 /// What recovery applies.
-pub(super) fn decode_writes(payload: &[u8]) -> Result<Writes> {
+pub(super) fn decode_writes(payload: &[u8]) -> Result<SortedWrites> {
     let head = decode_head(payload)?;
     let mut input = &payload[HEAD_BYTES..];
     take_bytes(&mut input, head.feed_bytes)?;
-    let mut writes = Writes::new();
+    let mut writes = WritesBuilder::default();
     for _ in 0..varint::take(&mut input)? {
-        let key = take_sized(&mut input)?.to_vec();
+        let key = take_sized(&mut input)?;
         let value = match varint::take(&mut input)? {
             0 => None,
-            length => Some(take_bytes(&mut input, length as usize - 1)?.to_vec()),
+            length => Some(take_bytes(&mut input, length as usize - 1)?),
         };
-        writes.insert(key, value);
+        writes.push(key, value);
     }
-    Ok(writes)
+    Ok(writes.finish())
 }
 
 fn put_feed(out: &mut Vec<u8>, record: &EpochRecord) -> Result<()> {
@@ -178,9 +184,9 @@ fn put_weights(out: &mut Vec<u8>, weights: &[i64]) {
     }
 }
 
-fn put_writes(out: &mut Vec<u8>, writes: &Writes) {
+fn put_writes(out: &mut Vec<u8>, writes: &SortedWrites) {
     varint::put(out, writes.len() as u64);
-    for (key, value) in writes {
+    for (key, value) in writes.iter() {
         put_sized(out, key);
         match value {
             None => out.push(0),

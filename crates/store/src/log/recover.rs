@@ -7,7 +7,7 @@ use super::record::{self, FRAME_BYTES, HEAD_BYTES};
 use super::segment::{Found, MAGIC, Segment};
 use super::writer::{Log, SegmentInfo, State, create_segment, segment_path};
 use crate::folder::sync_dir;
-use crate::overlay::Writes;
+use crate::writes::SortedWrites;
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, Result, Timestamp};
 
 /// Takes an epoch, its writes, and the bytes of its record.
-pub(crate) type Replay<'a> = dyn FnMut(Epoch, Writes, u64) + 'a;
+pub(crate) type Replay<'a> = dyn FnMut(Epoch, SortedWrites, u64) + 'a;
 
 /// Opens or creates the log in `dir`; gives the writes of every epoch after `checkpointed` to `replay`, in order.
 pub(crate) fn open(

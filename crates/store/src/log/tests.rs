@@ -4,7 +4,7 @@ use super::writer::Fault;
 use super::{LogReader, encode, open};
 use crate::EpochRecord;
 use crate::log::Log;
-use crate::overlay::Writes;
+use crate::writes::SortedWrites;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn record(epoch: u64, synced: u64) -> Vec<u8> {
         deltas: Vec::new(),
         schema_versions: Vec::new(),
     };
-    let writes = Writes::from([(b"k".to_vec(), Some(vec![epoch as u8; 50]))]);
+    let writes = SortedWrites::from_iter([(&b"k"[..], Some(&[epoch as u8; 50][..]))]);
     encode(Epoch(epoch), Epoch(synced), &nothing, &writes).unwrap()
 }
 

@@ -33,7 +33,7 @@ impl Counts {
     }
 
     /// Counts keys in order.
-    pub(super) fn of<'a>(keys: impl Iterator<Item = &'a Vec<u8>>) -> Self {
+    pub(super) fn of<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut counts, mut last) = (Self::default(), [].as_slice());
         for key in keys {
             counts.add(key, shared_bytes(last, key));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn filter(keys: &[Vec<u8>]) -> Filter {
-        let mut filter = Filter::new(&Counts::of(keys.iter()));
+        let mut filter = Filter::new(&Counts::of(keys.iter().map(Vec::as_slice)));
         let mut last = [].as_slice();
         for key in keys {
             filter.add(key, shared_bytes(last, key));

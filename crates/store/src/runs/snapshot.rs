@@ -4,10 +4,9 @@
 
 use super::filter::KeyHash;
 use super::state::{Part, find_in};
-use super::{Found, Listed, common_start, manifest};
+use super::{Found, Listed, Writes, common_start, manifest};
 use crate::keys;
 use crate::kv::{Kv, Pairs};
-use crate::overlay::Writes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;

@@ -11,7 +11,9 @@ use super::writer::{RunWriter, Written};
 use super::{Listed, Writes};
 use crate::folder::sync_dir;
 use crate::keys;
-use crate::kv::Kv;
+use crate::kv::{BATCH_KEYS, Kv};
+use crate::layers::merged;
+use crate::writes::SortedWrites;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -205,12 +207,7 @@ impl State {
         let Some(table) = frozen else {
             return Ok(false);
         };
-        // Without an older run there is nothing to delete.
-        let keeps_deletes = !self.runs().is_empty();
-        if !keeps_deletes {
-            // Files without a list would be taken for damage: the empty one of a new folder goes first.
-            self.small.flush()?;
-        }
+        let keeps_deletes = self.prepare_run()?;
         let mut writer = self.start_run(&Counts::of(table.keys()))?;
         for (key, value) in table.range(&[], None) {
             if value.is_some() || keeps_deletes {
@@ -218,21 +215,64 @@ impl State {
             }
         }
         let run = self.end_run(writer)?;
-        let publish = |view: &mut View| view.frozen = None;
         let table_bytes = table.bytes();
         drop(table);
-        self.relist(
-            |runs| {
-                let new = run.map(|run| Listed {
-                    run,
-                    hidden: Vec::new(),
-                });
-                Ok(new.into_iter().chain(runs.iter().cloned()).collect())
-            },
-            publish,
-        )?;
+        self.list_first(run, |view| view.frozen = None)?;
         self.cache.release(table_bytes);
         Ok(true)
+    }
+
+    /// Writes the bulk among `layers` (the newest first) as one run, over all there is, and the rest to the small database.
+    /// There must be no tables.
+    pub(super) fn write_layers(
+        &self,
+        _right: &MutexGuard<'_, Writing>,
+        layers: &[Arc<SortedWrites>],
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let keeps_deletes = self.prepare_run()?;
+        let (mut small, mut writer) = (Writes::new(), None);
+        for (count, (key, value)) in merged(layers).enumerate() {
+            if count % BATCH_KEYS == 0 {
+                go_on()?;
+            }
+            if !keys::is_bulk(key) {
+                small.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+            } else if value.is_some() || keeps_deletes {
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    none => none.insert(self.start_run(&bulk_counts(layers))?),
+                };
+                writer.add(key, value)?;
+            }
+        }
+        if !small.is_empty() {
+            self.small.apply(&small)?;
+        }
+        match writer {
+            Some(writer) => self.list_first(self.end_run(writer)?, |_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a new run must keep deletes: without an older one there is nothing to delete.
+    fn prepare_run(&self) -> Result<bool> {
+        let has_runs = !self.runs().is_empty();
+        if !has_runs {
+            // Files without a list would be taken for damage: the empty one of a new folder goes first.
+            self.small.flush()?;
+        }
+        Ok(has_runs)
+    }
+
+    /// Puts a new run before all others.
+    fn list_first(&self, run: Option<Arc<Run>>, publish: impl FnOnce(&mut View)) -> Result<()> {
+        let new = run.map(|run| Listed {
+            run,
+            hidden: Vec::new(),
+        });
+        let list = |runs: &[Listed]| Ok(new.into_iter().chain(runs.iter().cloned()).collect());
+        self.relist(list, publish)
     }
 
     /// Removes every key that starts with `prefix`.
@@ -350,6 +390,12 @@ impl State {
 
     #[cfg(not(test))]
     fn reached(&self, _: Step) {}
+}
+
+/// How many keys of `layers` belong in runs.
+fn bulk_counts(layers: &[Arc<SortedWrites>]) -> Counts {
+    let keys = merged(layers).map(|(key, _)| key);
+    Counts::of(keys.filter(|key| keys::is_bulk(key)))
 }
 
 /// The value of `key` in `runs`, newest first.

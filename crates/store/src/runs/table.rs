@@ -32,8 +32,8 @@ impl Table {
         self.entries.get(key)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
-        self.entries.keys()
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.keys().map(Vec::as_slice)
     }
 
     /// Every entry at or after `from` and before `to`, which is not before `from`.

@@ -1,31 +1,28 @@
 //! Rounds within a step: what the first round staged is what the next one starts from, while for everybody else it stays
 //! staged. A recursion goes on in this way until nothing changes any more.
 
-use super::{Mark, Overwritten, Txn};
-use crate::overlay::Writes;
-use crate::sealed::Sealed;
-use std::sync::Arc;
+use super::{Staged, Txn};
+use crate::layers::Layers;
 
 /// What a transaction had written when rounds began.
 pub(super) struct Outside {
-    sealed: Sealed,
-    staged: Arc<Writes>,
-    undo: Vec<Overwritten>,
-    savepoints: Vec<Mark>,
+    sealed: Layers,
+    staged: Staged,
+    savepoints: Vec<u64>,
     /// All of it, with what was outside it in turn.
-    visible: Sealed,
+    visible: Layers,
 }
 
 impl Txn {
     /// Makes everything staged visible to [`Txn::before`], and from then on what is sealed, until the rounds end: then it
-    /// is as if all of that had been staged only. Rounds may begin within rounds. Cheap, whatever is staged.
+    /// is as if all of that had been staged only. Rounds may begin within rounds. Cheap, but for sorting what was written
+    /// since somebody looked.
     pub fn begin_rounds(&mut self) {
-        let mut visible = self.all_sealed();
-        visible.lay(self.staged.clone());
+        let mut staged = std::mem::take(self.staged.get_mut());
+        let visible = self.all_sealed().with(staged.folded());
         self.outside.push(Outside {
             sealed: std::mem::take(&mut self.sealed),
-            staged: std::mem::take(&mut self.staged),
-            undo: std::mem::take(&mut self.undo),
+            staged,
             savepoints: std::mem::take(&mut self.savepoints),
             visible,
         });
@@ -37,11 +34,9 @@ impl Txn {
             return;
         };
         self.seal();
-        let inside = std::mem::take(&mut self.sealed).into_writes();
+        let inside = std::mem::take(&mut self.sealed);
         self.restore(outside);
-        for (key, value) in inside {
-            self.write(key, value);
-        }
+        self.staged.get_mut().folded().append(inside);
     }
 
     pub(super) fn end_all_rounds(&mut self) {
@@ -63,26 +58,24 @@ impl Txn {
         let Outside {
             sealed,
             staged,
-            undo,
             savepoints,
-            visible,
+            visible: _,
         } = outside;
-        // it holds the same layers, which are written to in place if nobody else does
-        drop(visible);
-        (self.sealed, self.staged) = (sealed, staged);
-        (self.undo, self.savepoints) = (undo, savepoints);
+        self.sealed = sealed;
+        *self.staged.get_mut() = staged;
+        self.savepoints = savepoints;
     }
 
-    /// What [`Txn::before`] sees over the committed state.
-    pub(super) fn all_sealed(&self) -> Sealed {
+    /// Sealed writes, and everything that was written before rounds began.
+    pub(super) fn all_sealed(&self) -> Layers {
         match self.outside.last() {
-            Some(outside) => outside.visible.under(&self.sealed),
+            Some(outside) => outside.visible.with(&self.sealed),
             None => self.sealed.clone(),
         }
     }
 
-    /// What was last written to `key` before the rounds began.
-    pub(super) fn written_outside(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
-        self.outside.last()?.visible.get(key)
+    /// What was last written to `key` before rounds began.
+    pub(super) fn written_outside(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.outside.last().and_then(|outside| outside.visible.get(key))
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn step(
     txn: &mut Txn,
 ) -> Result<Vec<Accumulator>> {
     let (mut changed, mut weights) = (Vec::new(), Vec::new());
+    let mut before = before.prober();
     for (entry, weight) in values.iter().filter(|(_, weight)| *weight != 0) {
         let (place, value) = split(entry);
         let key = key_of(place, value);

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Result};
 use viewfeed_store::keys::{self, StateId};
-use viewfeed_store::{Reader, Txn};
+use viewfeed_store::{Prober, Reader, Txn};
 
 /// The counts of a kept side.
 pub(crate) struct Partners {
@@ -168,12 +168,13 @@ impl Partners {
 
     /// Adds what changed to the stored counts.
     pub(super) fn apply(&self, changes: &Changes, txn: &mut Txn) -> Result<Vec<Turn>> {
-        let before = txn.before();
-        let mut turns = Vec::with_capacity(changes.counts.len());
-        for (entry, change) in changes.counts.iter() {
-            let old = self.count(&before, entry)?;
+        let mut before = txn.before().prober();
+        let mut turns = vec![(0, 0); changes.counts.len()];
+        for place in changes.counts.sorted() {
+            let (entry, change) = (changes.counts.entry(place), changes.counts.weight(place));
+            let old = self.count(&mut before, entry)?;
             let new = old.saturating_add(change);
-            turns.push((old, new));
+            turns[place as usize] = (old, new);
             match new {
                 _ if change == 0 => {}
                 ..0 => return Err(negative()),
@@ -193,9 +194,10 @@ impl Partners {
         reader: &Reader,
     ) -> Result<Vec<bool>> {
         let entries = self.entries(side, rows)?;
+        let mut prober = reader.prober();
         let counts: Vec<i64> = entries
             .iter()
-            .map(|entry| self.count(reader, entry))
+            .map(|entry| self.count(&mut prober, entry))
             .collect::<Result<_>>()?;
         Ok(self.matched(side, rows, counts.into_iter(), others))
     }
@@ -322,8 +324,8 @@ impl Partners {
         }
     }
 
-    fn count(&self, reader: &Reader, entry: &[u8]) -> Result<i64> {
-        let stored = reader.get(&self.entry_key(entry))?;
+    fn count(&self, prober: &mut Prober, entry: &[u8]) -> Result<i64> {
+        let stored = prober.get(&self.entry_key(entry))?;
         stored.map_or(Ok(0), |bytes| count_of(&bytes))
     }
 

@@ -1,0 +1,134 @@
+//! Writes in layers, later ones over earlier ones: layers never change, so a reader keeps what it saw by keeping them, and
+//! reading looks into few of them, because one that is not much larger than the one above it is joined with it.
+
+use crate::writes::{Entry, SortedWrites};
+use std::sync::Arc;
+
+/// A layer stays below another one only if it is more than this many times as large.
+pub(crate) const LAYER_FACTOR: usize = 2;
+
+/// Writes in layers. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Layers {
+    /// The oldest first.
+    layers: Vec<Arc<SortedWrites>>,
+}
+
+impl Layers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Every layer, the newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<SortedWrites>> {
+        self.layers.iter().rev()
+    }
+
+    /// What was last written to `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.newest_first().find_map(|layer| layer.get(key, &mut 0))
+    }
+
+    /// Puts `writes` over all there are.
+    pub(crate) fn push(&mut self, writes: Arc<SortedWrites>) {
+        if writes.is_empty() {
+            return;
+        }
+        let mut top = writes;
+        while let Some(below) = self
+            .layers
+            .pop_if(|below| below.len() <= top.len() * LAYER_FACTOR)
+        {
+            top = Arc::new(SortedWrites::joined(&below, &top));
+        }
+        self.layers.push(top);
+    }
+
+    /// `above` over these.
+    pub(crate) fn with(&self, above: &Self) -> Self {
+        let layers = self.layers.iter().chain(&above.layers);
+        Self {
+            layers: layers.cloned().collect(),
+        }
+    }
+
+    /// Puts the layers of `above` over these.
+    pub(crate) fn append(&mut self, above: Self) {
+        above.layers.into_iter().for_each(|layer| self.push(layer));
+    }
+
+    /// Everything as one layer.
+    pub(crate) fn into_one(mut self) -> Arc<SortedWrites> {
+        let mut top = self.layers.pop().unwrap_or_default();
+        // From the small ones to the large ones, which are copied least often so.
+        while let Some(below) = self.layers.pop() {
+            top = Arc::new(SortedWrites::joined(&below, &top));
+        }
+        top
+    }
+}
+
+/// Every entry of `layers` (the newest first) in key order; of equal keys the newest.
+pub(crate) fn merged<'a>(layers: &'a [Arc<SortedWrites>]) -> impl Iterator<Item = Entry<'a>> {
+    let mut places = vec![0; layers.len()];
+    std::iter::from_fn(move || {
+        let here = layers.iter().zip(&places);
+        let entries = here.filter_map(|(layer, place)| layer.entry(*place));
+        // The first of equal ones, which is the newest.
+        let least = entries.min_by_key(|(key, _)| *key)?;
+        for (layer, place) in layers.iter().zip(&mut places) {
+            *place += usize::from(layer.entry(*place).is_some_and(|(key, _)| key == least.0));
+        }
+        Some(least)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(keys: std::ops::Range<u8>, value: u8) -> Arc<SortedWrites> {
+        let (keys, value) = (keys.map(|key| [key]).collect::<Vec<_>>(), [value]);
+        Arc::new(keys.iter().map(|key| (&key[..], Some(&value[..]))).collect())
+    }
+
+    fn delete(key: u8) -> Arc<SortedWrites> {
+        Arc::new([(&[key][..], None)].into_iter().collect())
+    }
+
+    #[test]
+    fn later_layers_hide_earlier_ones() {
+        let mut layers = Layers::default();
+        layers.push(layer(0..100, 1));
+        layers.push(layer(10..12, 2));
+        layers.push(delete(11));
+        assert_eq!(layers.get(&[9]), Some(Some(&[1][..])));
+        assert_eq!(layers.get(&[10]), Some(Some(&[2][..])));
+        assert_eq!(layers.get(&[11]), Some(None));
+        assert_eq!(layers.get(&[100]), None);
+        let newest_first: Vec<_> = layers.newest_first().cloned().collect();
+        let merged: Vec<_> = merged(&newest_first).collect();
+        let one = layers.clone().into_one();
+        assert_eq!(one.iter().collect::<Vec<_>>(), merged);
+        assert_eq!((merged.len(), merged[11]), (100, (&[11][..], None)));
+    }
+
+    #[test]
+    fn layers_stay_few_and_what_a_reader_holds_stays_as_it_was() {
+        let mut layers = Layers::default();
+        let mut held = Vec::new();
+        for round in 0..200_u8 {
+            layers.push(layer(round..round + 1, round));
+            held.push(layers.clone());
+            assert!(layers.len() <= 8, "{} layers", layers.len());
+        }
+        for (round, reader) in held.iter().enumerate() {
+            assert_eq!(reader.get(&[round as u8]), Some(Some(&[round as u8][..])));
+            assert_eq!(reader.get(&[round as u8 + 1]), None);
+        }
+    }
+}
