@@ -1,15 +1,19 @@
 //! A view's operators, wired: built from its plan over the state in a transaction, stepped by deltas, filled from the
-//! present content of the relations it reads. Wiring a join of many inputs has a file of its own; `live` is what a view
-//! needs that is filled piece by piece.
+//! present content of the relations it reads. `circuit` runs them, `recursion` those of a recursive term, again and again;
+//! wiring a join of many inputs has a file of its own; `live` is what a view needs that is filled piece by piece.
 
+mod circuit;
 mod delta_join;
 mod live;
 mod prefix;
+mod recursion;
 
+pub(crate) use circuit::content;
 pub(crate) use live::reading_order;
 pub(crate) use prefix::{position, position_key};
 
 use crate::explain::ExplainedNode;
+use crate::operator::Emit;
 use crate::operator::aggregate::Aggregate;
 use crate::operator::clock_filter::ClockFilter;
 use crate::operator::constant::Constant;
@@ -26,20 +30,18 @@ use crate::operator::top_k::TopK;
 use crate::operator::union::Union;
 use crate::operator::unnest::Unnest;
 use crate::operator::window::{Near, Running, WindowCalls};
-use crate::operator::{CHUNK_ROWS, Collect, Emit, Operator};
 use crate::plan::{JoinPlan, Kind, Node, RecomputePlan, RescopePlan, StateName, state_names};
-use arrow::datatypes::SchemaRef;
+use circuit::{Circuit, Pass, Work};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_change::{Batch, ColumnPath, Relation, RelationId, Result, Timestamp};
+use viewfeed_change::{Batch, ColumnPath, Error, Relation, RelationId, Result, Timestamp};
 use viewfeed_query::Planner;
 use viewfeed_store::arrange::{self, Arrangement};
 use viewfeed_store::{Txn, keys};
 
-/// The operators of one view, inputs before outputs; the last one gives the view's rows.
+/// The operators of one view.
 pub(crate) struct Dataflow {
-    steps: Vec<Step>,
+    circuit: Circuit,
     inputs: BTreeSet<RelationId>,
     follows_clock: bool,
     errors_changed: ErrorsChanged,
@@ -47,21 +49,6 @@ pub(crate) struct Dataflow {
     is_filling: bool,
     /// The arrangements of relations it needs that do not hold everything yet: until they do, it must not be used.
     missing: Vec<(Arc<Relation>, Vec<ColumnPath>)>,
-}
-
-struct Step {
-    work: Work,
-    /// The places of its inputs among the steps.
-    inputs: Vec<usize>,
-    schema: SchemaRef,
-}
-
-enum Work {
-    Source(Arc<Relation>),
-    Operator(Box<dyn Operator>),
-    Clock(Box<ClockFilter>),
-    Recompute(Box<Recompute>),
-    Deferred(Deferred),
 }
 
 /// The names of every state of `view` with this plan.
@@ -97,26 +84,21 @@ impl Dataflow {
             txn,
             is_filling,
             missing: Vec::new(),
-            steps: Vec::new(),
+            circuit: Circuit::new(is_filling),
             path: String::new(),
             errors_changed: ErrorsChanged::default(),
         };
         builder.add("", node)?;
         let Builder {
-            steps,
+            circuit,
             missing,
             errors_changed,
             ..
         } = builder;
-        let clocked = |step: &Step| match &step.work {
-            Work::Clock(_) => true,
-            Work::Recompute(part) => part.clock.is_some(),
-            Work::Source(_) | Work::Operator(_) | Work::Deferred(_) => false,
-        };
         Ok(Self {
-            follows_clock: steps.iter().any(clocked),
+            follows_clock: circuit.follows_clock(),
             inputs: node.relations(),
-            steps,
+            circuit,
             errors_changed,
             is_filling,
             missing,
@@ -145,62 +127,14 @@ impl Dataflow {
         now: Timestamp,
         txn: &mut Txn,
     ) -> Result<Option<Batch>> {
-        let mut changes: Vec<Option<Batch>> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let inputs: Vec<Option<&Batch>> = step.inputs.iter().map(|i| changes[*i].as_ref()).collect();
-            let touched = inputs.iter().any(Option::is_some);
-            let change = match &step.work {
-                Work::Source(relation) => deltas.get(&relation.id).cloned(),
-                Work::Operator(operator) if touched => operator.step(&inputs, txn)?,
-                Work::Clock(filter) if touched || filter.is_due(now, txn)? => {
-                    filter.step(&inputs, now, txn)?
-                }
-                Work::Recompute(part) if touched || part.is_due(now, txn)? => part.step(&inputs, now, txn)?,
-                Work::Deferred(part) => {
-                    part.step(&inputs, txn)?;
-                    None
-                }
-                Work::Operator(_) | Work::Clock(_) | Work::Recompute(_) => None,
-            };
-            changes.push(change.filter(|batch| !batch.is_empty()));
-        }
-        Ok(changes.pop().flatten())
+        self.circuit.run(&Pass::Step(deltas), now, txn)
     }
 
     /// Fills the states, which must be empty, from the content of the relations in `txn.before()` (as if they were empty,
     /// if it is filled piece by piece), and hands over the view's rows. Seals as it goes.
     pub(crate) fn hydrate(&self, now: Timestamp, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
-        self.collect(self.steps.len() - 1, now, txn, output)
+        self.circuit.collect(now, txn, output)
     }
-
-    fn collect(&self, place: usize, now: Timestamp, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
-        let step = &self.steps[place];
-        let inputs: Vec<Box<Collect<'_>>> = step
-            .inputs
-            .iter()
-            .map(|input| -> Box<Collect<'_>> {
-                Box::new(move |txn, output| self.collect(*input, now, txn, output))
-            })
-            .collect();
-        let inputs: Vec<&Collect<'_>> = inputs.iter().map(AsRef::as_ref).collect();
-        match &step.work {
-            Work::Source(_) if self.is_filling => Ok(()),
-            Work::Source(relation) => content(relation, txn, output),
-            Work::Deferred(part) => part.begin(&inputs, txn),
-            Work::Operator(operator) => operator.hydrate(&inputs, txn, output),
-            Work::Clock(filter) => filter.hydrate(&inputs, now, txn, output),
-            Work::Recompute(part) => part.hydrate(&inputs, now, txn, output),
-        }
-    }
-}
-
-/// Hands over the rows of `relation` in `txn.before()`, also of a view that is not complete.
-pub(crate) fn content(relation: &Relation, txn: &mut Txn, output: &mut Emit<'_>) -> Result<()> {
-    let before = txn.before();
-    arrange::unfinished(&before, relation)?.scan(&before, &[], CHUNK_ROWS, &mut |batch| {
-        output(txn, batch)?;
-        Ok(ControlFlow::Continue(()))
-    })
 }
 
 struct Builder<'a> {
@@ -209,7 +143,7 @@ struct Builder<'a> {
     txn: &'a mut Txn,
     is_filling: bool,
     missing: Vec<(Arc<Relation>, Vec<ColumnPath>)>,
-    steps: Vec<Step>,
+    circuit: Circuit,
     /// Where the node stands that is built.
     path: String,
     errors_changed: ErrorsChanged,
@@ -218,6 +152,9 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// Adds `node`, which stands at `path`, after everything below it; gives its place.
     fn add(&mut self, path: &str, node: &Node) -> Result<usize> {
+        if let Kind::Recursion(plan) = &node.kind {
+            return self.add_recursion(path, node, plan);
+        }
         let inputs = node
             .inputs
             .iter()
@@ -228,6 +165,8 @@ impl Builder<'_> {
         let mut names = state_names(self.view, path, node).into_iter();
         let work = match &node.kind {
             Kind::Source(relation) => Work::Source(relation.clone()),
+            Kind::Reference(_) => Work::Reference,
+            Kind::Recursion(_) => return Err(Error::internal("a recursion is wired by itself")),
             Kind::FilterProject(stages) => {
                 let stages = stages.iter().map(|(stage, _)| stage.clone()).collect();
                 Work::operator(FilterProject::new(stages, node.schema.clone(), self.errors(node)))
@@ -267,24 +206,10 @@ impl Builder<'_> {
                     WindowCalls::Running(calls) => Work::operator(Running::new(schema, spec, calls, state)?),
                 }
             }
-            Kind::Rescope(plan) => {
-                let part = self.rescope(node, plan, &mut names)?;
-                match self.is_filling {
-                    true => Work::Deferred(Deferred::Rescope(Box::new(part))),
-                    false => Work::operator(part),
-                }
-            }
-            Kind::Recompute(plan) => {
-                let part = Box::new(self.recompute(node, plan, &mut names)?);
-                match self.is_filling {
-                    true => Work::Deferred(Deferred::Recompute(part)),
-                    false => Work::Recompute(part),
-                }
-            }
+            Kind::Rescope(plan) => self.rescope(node, plan, &mut names)?,
+            Kind::Recompute(plan) => self.recompute(node, plan, &mut names)?,
         };
-        let schema = node.schema.clone();
-        self.steps.push(Step { work, inputs, schema });
-        Ok(self.steps.len() - 1)
+        Ok(self.circuit.push(work, inputs, &node.schema))
     }
 
     fn join(
@@ -330,7 +255,7 @@ impl Builder<'_> {
         node: &Node,
         plan: &RescopePlan,
         names: &mut dyn Iterator<Item = StateName>,
-    ) -> Result<Rescope> {
+    ) -> Result<Work> {
         let input = &node.inputs[0];
         let input = RecomputeInput {
             scan: plan.scan,
@@ -341,7 +266,7 @@ impl Builder<'_> {
         let by: Vec<ColumnPath> = plan.output_scope.iter().copied().map(ColumnPath::from).collect();
         let (output, _) = arrange::ensure_named(self.txn, &next(names), &node.schema, &by)?;
         let (planner, part) = (self.planner.clone(), plan.plan.clone());
-        Rescope::new(
+        let part = Rescope::new(
             planner,
             part,
             input,
@@ -349,7 +274,11 @@ impl Builder<'_> {
             output,
             node.schema.clone(),
             self.errors(node),
-        )
+        )?;
+        Ok(match self.is_filling {
+            true => Work::Deferred(Deferred::Rescope(Box::new(part))),
+            false => Work::operator(part),
+        })
     }
 
     fn recompute(
@@ -357,7 +286,7 @@ impl Builder<'_> {
         node: &Node,
         plan: &RecomputePlan,
         names: &mut dyn Iterator<Item = StateName>,
-    ) -> Result<Recompute> {
+    ) -> Result<Work> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (input, scan) in node.inputs.iter().zip(&plan.scans) {
             inputs.push(RecomputeInput {
@@ -372,13 +301,17 @@ impl Builder<'_> {
             true => Some(keys::operator_prefix(keys::allocate(self.txn, &next(names))?.0)),
             false => None,
         };
-        Ok(Recompute {
+        let part = Box::new(Recompute {
             planner: self.planner.clone(),
             plan: plan.plan.clone(),
             inputs,
             output,
             schema: node.schema.clone(),
             clock,
+        });
+        Ok(match self.is_filling {
+            true => Work::Deferred(Deferred::Recompute(part)),
+            false => Work::Recompute(part),
         })
     }
 
@@ -402,12 +335,6 @@ impl Builder<'_> {
             Some(relation) => arrange::ensure(self.txn, relation, &paths),
             None => Ok(arrange::ensure_named(self.txn, &next(names), &input.schema, &paths)?.0),
         }
-    }
-}
-
-impl Work {
-    fn operator(operator: impl Operator + 'static) -> Self {
-        Self::Operator(Box::new(operator))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::operator::aggregate::AggregateCall;
 use crate::operator::join::JoinForm;
 use crate::operator::window::WindowCalls;
-use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RescopePlan, WindowPlan, state_names};
+use crate::plan::{DeltaJoinPlan, JoinPlan, Kind, Node, RecursionPlan, RescopePlan, WindowPlan, state_names};
 use std::fmt;
 use viewfeed_change::{ColumnPath, Relation, RelationId};
 use viewfeed_store::arrange;
@@ -152,6 +152,8 @@ impl ExplainedNode {
                 "state: every row, in order".to_owned(),
             ),
             Kind::Window(plan) => explain_window(plan),
+            Kind::Recursion(plan) => explain_recursion(plan),
+            Kind::Reference(name) => (format!("Reference {name}"), "O(Δ)", String::new()),
             Kind::Rescope(plan) => explain_rescope(node, plan),
             Kind::Recompute(plan) => (
                 plan.text.clone(),
@@ -270,6 +272,14 @@ fn explain_window(plan: &WindowPlan) -> (String, &'static str, String) {
         ),
     };
     (format!("Window {}", plan.text), cost, format!("state: {state}"))
+}
+
+fn explain_recursion(plan: &RecursionPlan) -> (String, &'static str, String) {
+    let note = match plan.is_distinct {
+        true => "state: the step of each row, and how often it is derived in which",
+        false => "",
+    };
+    (plan.text.clone(), "O(rows that follow from Δ)", note.to_owned())
 }
 
 fn explain_rescope(node: &Node, plan: &RescopePlan) -> (String, &'static str, String) {

@@ -12,6 +12,7 @@ pub(crate) mod isolate;
 pub(crate) mod join;
 mod ordered_rows;
 pub(crate) mod recompute;
+pub(crate) mod recursion;
 pub(crate) mod rescope;
 pub(crate) mod single;
 pub(crate) mod tally;

@@ -3,7 +3,7 @@
 //!
 //! `lower` walks DataFusion's plan; `join`, `aggregate` (with `grouping`), `constant`, `scalar` (subqueries that stand for a
 //! value), `delta_join` (joins of many inputs), `clock` (with `bound`: conditions over the time), `top_k`, `row_number`,
-//! `unnest`, `window` (with `window_call`), `scoped` and `recompute` lower what their names say; `facts` follows keys and
+//! `unnest`, `window` (with `window_call`), `recursion`, `scoped` and `recompute` lower what their names say; `facts` follows keys and
 //! meanings of columns through it, `fingerprint` names the state of a node.
 
 mod aggregate;
@@ -19,6 +19,7 @@ mod grouping;
 mod join;
 mod lower;
 mod recompute;
+mod recursion;
 mod row_number;
 mod scalar;
 mod scoped;
@@ -94,6 +95,10 @@ pub(crate) enum Kind {
     TopK(TopKPlan),
     /// Every row with the results of functions over an order.
     Window(WindowPlan),
+    /// What follows from the rows of its first input, step by step, by its second one.
+    Recursion(RecursionPlan),
+    /// Within the second input of a recursion of this name: the rows of the step before, and their step.
+    Reference(String),
     /// Computed again for what a change touches, and compared.
     Rescope(Box<RescopePlan>),
     /// Computed again and compared.
@@ -163,6 +168,18 @@ pub(crate) struct WindowPlan {
     /// Which ones, and which order.
     pub(crate) spec: WindowSpec,
     /// How they are written.
+    pub(crate) text: String,
+}
+
+/// A recursion. Its first input is where it begins; its second one has the step of the row a row follows from as last
+/// column.
+#[derive(Clone, Debug)]
+pub(crate) struct RecursionPlan {
+    /// What it is called in the query.
+    pub(crate) name: String,
+    /// Whether a row that came already does not come again.
+    pub(crate) is_distinct: bool,
+    /// How it is shown.
     pub(crate) text: String,
 }
 

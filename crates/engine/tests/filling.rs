@@ -184,6 +184,34 @@ fn filling_goes_on_after_a_restart() {
     world.check();
 }
 
+/// The orders reached from others by amount; by the rank of the amount, which is computed at the end.
+const CHAINS: [&str; 2] = [
+    "WITH RECURSIVE r AS (SELECT id, amount FROM orders WHERE id < 10 UNION
+     SELECT o.id, o.amount FROM r JOIN orders o ON o.customer_id = r.amount) SELECT id FROM r",
+    "WITH RECURSIVE r AS (SELECT id, 0 AS step FROM customer UNION ALL
+     SELECT o.place, r.step + 1 FROM r JOIN (SELECT customer_id, ntile(3) OVER (ORDER BY amount, id) AS place FROM orders) o
+     ON o.customer_id = r.id WHERE r.step < 2) SELECT id, step FROM r",
+];
+
+#[test]
+fn recursions_are_filled_piece_by_piece() {
+    for (sql, rows_max) in CHAINS.into_iter().flat_map(|sql| [(sql, 3), (sql, 1000)]) {
+        let mut world = shop();
+        world.begin_view("chains", sql);
+        for round in 0..5 {
+            world.fill(rows_max);
+            world.change("orders", '-', &orders(round..round + 1));
+            world.change("orders", '-', &orders(90 - round..91 - round));
+            world.change("orders", '+', &orders(200 + round..201 + round));
+        }
+        world.fill_up(rows_max);
+        world.epoch(&[
+            ("orders", '-', &orders(5..9)),
+            ("customer", '-', "(0, 'n0', 'c')"),
+        ]);
+    }
+}
+
 #[test]
 fn a_view_over_one_that_is_filled_waits_for_it() {
     let mut world = shop();

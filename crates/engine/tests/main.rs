@@ -16,6 +16,7 @@ mod plans;
 mod postgres;
 mod proof;
 mod recompute;
+mod recursion;
 mod rescope;
 mod set_operations;
 mod top_k;

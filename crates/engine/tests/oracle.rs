@@ -6,6 +6,7 @@
 //!
 //! `VIEWFEED_ORACLE_SEED` repeats a run, with `VIEWFEED_ORACLE_WORLD` only one world of it. `VIEWFEED_ORACLE_CASES` makes
 //! it longer; `endless` goes on until it is stopped, and keeps what fails in `oracle/regressions.txt`.
+//! `VIEWFEED_ORACLE_PLANS=recursive` makes recursive queries only.
 
 mod aggregates;
 pub(crate) mod case;
@@ -14,6 +15,7 @@ mod expressions;
 mod failing;
 mod orders;
 mod plans;
+mod recursion;
 mod script;
 pub(crate) mod shrink;
 mod state;

@@ -154,7 +154,7 @@ impl World {
         output
     }
 
-    fn epoch_unchecked(&mut self, changes: &[Change<'_>]) -> StepOutput {
+    pub(crate) fn epoch_unchecked(&mut self, changes: &[Change<'_>]) -> StepOutput {
         let mut txn = self.begin();
         let mut deltas = Vec::new();
         for (table, sign, rows) in changes {

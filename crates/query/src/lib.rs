@@ -34,4 +34,5 @@ pub use failure::evaluation_failure;
 pub use functions::Functions;
 pub use parse::{Parsed, Show, SourceKind, SourceOptions, SourceStatement, Statement, parse};
 pub use planner::{Planner, Prepared, Purpose};
-pub use table::{RelationTable, relation_of};
+pub use recursion::RecursionBudget;
+pub use table::{RelationTable, recursion_of, relation_of};

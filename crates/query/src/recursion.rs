@@ -1,4 +1,5 @@
 //! Ends recursive queries that do not end by themselves: the rows of a recursion are counted as they come, step by step.
+//! The limit is the same for a query that is run and for a change of a view.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
@@ -18,6 +19,25 @@ use viewfeed_change::{Error, ErrorKind};
 const ROWS_MAX: usize = 10_000_000;
 /// Batches that a recursion may give: at least one in every step but the last.
 const BATCHES_MAX: usize = 100_000;
+
+/// What a recursion has given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecursionBudget {
+    rows: usize,
+    batches: usize,
+}
+
+impl RecursionBudget {
+    /// Notes a batch of so many rows. Fails as `Exhausted`/`RECURSION_LIMIT` if it is too much.
+    pub fn spend(&mut self, rows: usize) -> Result<(), Error> {
+        self.rows = self.rows.saturating_add(rows);
+        self.batches += 1;
+        match self.rows > ROWS_MAX || self.batches > BATCHES_MAX {
+            true => Err(spent()),
+            false => Ok(()),
+        }
+    }
+}
 
 /// Puts a [`Budget`] on every recursion.
 #[derive(Debug)]
@@ -89,15 +109,12 @@ impl ExecutionPlan for Budget {
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let stream = self.0.execute(partition, task)?;
-        let (schema, mut rows, mut batches) = (stream.schema(), 0, 0);
+        let (schema, mut budget) = (stream.schema(), RecursionBudget::default());
         let counted = stream.map(move |batch| {
             let batch = batch?;
-            rows += batch.num_rows();
-            batches += 1;
-            match rows > ROWS_MAX || batches > BATCHES_MAX {
-                true => Err(DataFusionError::External(Box::new(spent()))),
-                false => Ok(batch),
-            }
+            let spent = budget.spend(batch.num_rows());
+            spent.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            Ok(batch)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
     }

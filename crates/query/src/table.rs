@@ -3,7 +3,9 @@
 use crate::Purpose;
 use crate::bind::Condition;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::{Constraint, Constraints};
+use datafusion::datasource::DefaultTableSource;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableScan, TableSource};
 use std::sync::Arc;
@@ -34,6 +36,13 @@ impl RelationTable {
 /// recursive query.
 pub fn relation_of(scan: &TableScan) -> Option<Arc<Relation>> {
     table_of(scan).map(|table| table.relation.clone())
+}
+
+/// The name of the recursive query whose rows `scan` stands for: it is the reference of its recursive term to itself.
+pub fn recursion_of(scan: &TableScan) -> Option<&str> {
+    let source = scan.source.downcast_ref::<DefaultTableSource>()?;
+    let rows = source.table_provider.downcast_ref::<CteWorkTable>()?;
+    Some(rows.name())
 }
 
 pub(crate) fn table_of(scan: &TableScan) -> Option<&RelationTable> {

@@ -32,6 +32,26 @@ async fn ids(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_call_is_answered_behind_the_positions_it_names() {
+    let world = World::start().await;
+    let mut client = world.client().await;
+    client.min_position = Some("shop=16/B374D848, crm=0/1");
+    client
+        .unary("/chat.v1.Chat/Send", message("ann", "general"))
+        .await
+        .unwrap();
+    let reached = world.shared.reached.lock().unwrap().clone();
+    let expected = [("shop", "16/B374D848"), ("crm", "0/1")];
+    assert_eq!(reached, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    client.min_position = Some("16/B374D848");
+    let error = client
+        .unary("/chat.v1.Chat/Send", message("ann", "general"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn a_unary_mutation_writes_one_row_and_tells_its_version() {
     let world = World::start().await;
     let client = world.client().await;

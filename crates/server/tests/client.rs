@@ -17,6 +17,8 @@ pub(crate) struct Client {
     pub(crate) pool: DescriptorPool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) gzip: bool,
+    /// Positions of sources that every call says it wants to see.
+    pub(crate) min_position: Option<&'static str>,
 }
 
 impl Client {
@@ -59,6 +61,10 @@ impl Client {
         let mut request = Request::new(requests);
         if let Some(timeout) = self.timeout {
             request.set_timeout(timeout);
+        }
+        if let Some(position) = self.min_position {
+            let value = position.parse().unwrap();
+            request.metadata_mut().insert("viewfeed-min-position", value);
         }
         let response = grpc.streaming(request, path.parse().unwrap(), RawCodec).await?;
         Ok(response.into_inner())

@@ -105,6 +105,7 @@ impl World {
             writes_allowed: Semaphore::new(Semaphore::MAX_PERMITS),
             writes_asked: AtomicUsize::new(0),
             writes_done: AtomicUsize::new(0),
+            reached: std::sync::Mutex::default(),
         });
         let (gateway, commands) = mpsc::channel(16);
         tokio::spawn(program::run(shared.clone(), commands));
@@ -155,6 +156,7 @@ impl World {
             pool,
             timeout: None,
             gzip: false,
+            min_position: None,
         }
     }
 }

@@ -49,6 +49,19 @@ impl Sealed {
         self.layers.push(top);
     }
 
+    /// Puts `writes` over all there are without joining layers: nothing is copied, also of layers that are held.
+    pub(crate) fn lay(&mut self, writes: Arc<Writes>) {
+        self.layers.extend((!writes.is_empty()).then_some(writes));
+    }
+
+    /// The layers of `above` over all there are, without joining any.
+    pub(crate) fn under(&self, above: &Self) -> Self {
+        let layers = self.layers.iter().chain(&above.layers);
+        Self {
+            layers: layers.cloned().collect(),
+        }
+    }
+
     /// Everything as one layer.
     pub(crate) fn into_writes(self) -> Writes {
         let mut layers = self.layers.into_iter();

@@ -1,9 +1,12 @@
 //! The writes of one epoch before it is committed.
 
+mod rounds;
+
 use crate::Reader;
 use crate::committed::Snapshot;
 use crate::overlay::Writes;
 use crate::sealed::Sealed;
+use rounds::Outside;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use viewfeed_change::{Epoch, Error, Result};
@@ -13,7 +16,8 @@ use viewfeed_change::{Epoch, Error, Result};
 /// There are three layers, oldest first: the committed state; *sealed* writes of earlier steps of this epoch; *staged*
 /// writes since the last [`Txn::seal`]. The engine reads [`Txn::before`] (committed + sealed), because an
 /// incremental operator needs the state its inputs' deltas start from; statements read [`Txn::now`] (everything),
-/// because they must see what earlier statements wrote.
+/// because they must see what earlier statements wrote. A step that goes on in rounds has layers of its own: see
+/// [`Txn::begin_rounds`].
 pub struct Txn {
     base: Arc<Snapshot>,
     sealed: Sealed,
@@ -22,6 +26,8 @@ pub struct Txn {
     undo: Vec<Overwritten>,
     savepoints: Vec<Mark>,
     savepoints_made: u64,
+    /// What was written before rounds began that have not ended, the outermost first.
+    outside: Vec<Outside>,
     /// None in a shadow.
     slot: Option<WriterSlot>,
 }
@@ -69,6 +75,7 @@ impl Txn {
             undo: Vec::new(),
             savepoints: Vec::new(),
             savepoints_made: 0,
+            outside: Vec::new(),
             slot,
         }
     }
@@ -80,22 +87,23 @@ impl Txn {
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.staged.is_empty()
+        self.sealed.is_empty() && self.staged.is_empty() && self.outside.is_empty()
     }
 
     /// Committed and sealed writes. Cheap.
     pub fn before(&self) -> Reader {
-        Reader::new(self.base.clone(), self.sealed.clone(), Arc::default())
+        Reader::new(self.base.clone(), self.all_sealed(), Arc::default())
     }
 
     /// Everything, staged writes included. Cheap; the next write is O(staged) if the reader is still held then.
     pub fn now(&self) -> Reader {
-        Reader::new(self.base.clone(), self.sealed.clone(), self.staged.clone())
+        Reader::new(self.base.clone(), self.all_sealed(), self.staged.clone())
     }
 
     /// Reads through all layers without making a reader.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.staged.get(key).or_else(|| self.sealed.get(key)) {
+        let written = self.staged.get(key).or_else(|| self.sealed.get(key));
+        match written.or_else(|| self.written_outside(key)) {
             Some(value) => Ok(value.clone()),
             None => self.base.get(key),
         }
@@ -137,15 +145,10 @@ impl Txn {
         Savepoint { number }
     }
 
-    /// Undoes every write staged since `savepoint`. Fails as `Internal` if the savepoint is gone: sealed, or made after
-    /// one that was rolled back to.
+    /// Undoes every write staged since `savepoint`, and ends the rounds that began since. Fails as `Internal` if the
+    /// savepoint is gone: sealed, or made after one that was rolled back to.
     pub fn rollback(&mut self, savepoint: Savepoint) -> Result<()> {
-        let found = self
-            .savepoints
-            .binary_search_by_key(&savepoint.number, |mark| mark.number);
-        let Ok(place) = found else {
-            return Err(Error::internal("rollback to a savepoint that is gone"));
-        };
+        let place = self.place_of(&savepoint)?;
         let undo_len = self.savepoints[place].undo_len;
         self.savepoints.truncate(place);
         let staged = Arc::make_mut(&mut self.staged);
@@ -158,9 +161,24 @@ impl Txn {
         Ok(())
     }
 
+    /// Where the mark of `savepoint` is, after leaving the rounds that began after it.
+    fn place_of(&mut self, savepoint: &Savepoint) -> Result<usize> {
+        loop {
+            let found = self
+                .savepoints
+                .binary_search_by_key(&savepoint.number, |mark| mark.number);
+            match found {
+                Ok(place) => return Ok(place),
+                Err(_) if self.discard_rounds() => {}
+                Err(_) => return Err(Error::internal("rollback to a savepoint that is gone")),
+            }
+        }
+    }
+
     /// Takes over every write staged in `shadow`. The caller has made sure that nothing `shadow` read or wrote has
     /// changed since its epoch.
-    pub fn adopt(&mut self, shadow: Txn) {
+    pub fn adopt(&mut self, mut shadow: Txn) {
+        shadow.end_all_rounds();
         let Txn { sealed, staged, .. } = shadow;
         for layer in [sealed.into_writes(), Arc::unwrap_or_clone(staged)] {
             for (key, value) in layer {
@@ -176,6 +194,7 @@ impl Txn {
 
     /// Ends it: everything it wrote, and the slot, which must be kept until the writes are published.
     pub(crate) fn finish(mut self) -> (Writes, Option<WriterSlot>) {
+        self.end_all_rounds();
         self.seal();
         (self.sealed.into_writes(), self.slot)
     }

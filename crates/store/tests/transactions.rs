@@ -64,6 +64,53 @@ fn a_rollback_undoes_what_was_staged_since_its_savepoint() {
 }
 
 #[test]
+fn rounds_start_from_what_was_staged_which_for_others_stays_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, &[(b"a", Some(b"0"))]);
+    let mut txn = store.begin().unwrap();
+    let start = txn.savepoint();
+    let see = |txn: &viewfeed_store::Txn| (txn.before().get(b"a").unwrap(), txn.get(b"a").unwrap());
+    let shown = |before: &[u8], now: &[u8]| (Some(before.to_vec()), Some(now.to_vec()));
+    txn.put(b"a".to_vec(), b"1".to_vec());
+    txn.begin_rounds();
+    assert_eq!(see(&txn), shown(b"1", b"1"));
+    txn.put(b"a".to_vec(), b"2".to_vec());
+    assert_eq!(see(&txn), shown(b"1", b"2"));
+    txn.seal();
+    txn.put(b"b".to_vec(), b"x".to_vec());
+    txn.begin_rounds();
+    txn.put(b"a".to_vec(), b"3".to_vec());
+    assert_eq!(see(&txn), shown(b"2", b"3"));
+    txn.end_rounds();
+    assert_eq!(see(&txn), shown(b"2", b"3"));
+    txn.end_rounds();
+    assert_eq!(see(&txn), shown(b"0", b"3"));
+    assert_eq!(txn.now().get(b"b").unwrap().unwrap(), b"x");
+    txn.rollback(start).unwrap();
+    assert_eq!(see(&txn), shown(b"0", b"0"));
+}
+
+#[test]
+fn a_rollback_leaves_the_rounds_that_began_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut txn = store.begin().unwrap();
+    txn.put(b"a".to_vec(), b"1".to_vec());
+    let start = txn.savepoint();
+    txn.put(b"a".to_vec(), b"2".to_vec());
+    txn.begin_rounds();
+    txn.put(b"a".to_vec(), b"3".to_vec());
+    txn.seal();
+    txn.put(b"b".to_vec(), b"4".to_vec());
+    txn.rollback(start).unwrap();
+    assert_eq!(pairs(&txn.now(), b""), [(b"a".to_vec(), b"1".to_vec())]);
+    assert!(pairs(&txn.before(), b"").is_empty());
+    store.commit(txn, &nothing()).unwrap();
+    assert_eq!(pairs(&store.reader(), b""), [(b"a".to_vec(), b"1".to_vec())]);
+}
+
+#[test]
 fn there_is_one_writer_until_it_commits_or_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

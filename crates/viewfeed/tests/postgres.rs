@@ -2,6 +2,7 @@
 
 use crate::server::{Running, sql, sql_error, start};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 use viewfeed_testbed::{Postgres, Psql, Viewfeed};
 
 /// A server that can be a source.
@@ -456,4 +457,51 @@ fn a_table_that_left_the_publication_and_came_again_is_copied_again() {
     );
     server.wait_for_log("a source was interrupted", 1);
     is_same(&server, &mut psql, "item", "id, name, size");
+}
+
+/// A snapshot that is not the slot's own loses rows of those who write while it is taken (27 % of the trials, docs/decisions/0013).
+#[test]
+fn copies_lose_and_repeat_nothing_of_those_who_write_meanwhile() {
+    const COPIES: usize = 12;
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (primary, is_over) = (&primary, &is_over);
+            scope.spawn(move || {
+                let mut psql = primary.connect();
+                let mut id = 10_000 * (writer + 1);
+                while !is_over.load(Ordering::Relaxed) {
+                    id += 1;
+                    run(
+                        &mut psql,
+                        &[
+                            &format!("INSERT INTO item VALUES ({id}, 'new', {writer})"),
+                            &format!("UPDATE item SET size = size + 1 WHERE id = {}", id % 500 + 1),
+                            &format!("DELETE FROM item WHERE id = {}", id - 3),
+                        ],
+                    );
+                }
+            });
+        }
+        create_source(&server, &primary);
+        for _ in 0..COPIES {
+            sql(
+                &server,
+                "WAIT FOR SOURCE shop; ALTER SOURCE shop RESYNC TABLE item",
+            );
+        }
+        sql(&server, "WAIT FOR SOURCE shop");
+        is_over.store(true, Ordering::Relaxed);
+    });
+    is_same(&server, &mut psql, "item", "id, name, size");
+    assert!(
+        !server.log().contains("differs from its source"),
+        "{}",
+        server.log()
+    );
 }

@@ -1,9 +1,9 @@
 //! A dataflow that is filled piece by piece while its relations change: it is stepped as any other, over the rows up to a
 //! position of each relation, which the rows beyond it join as inserts.
 
+use super::circuit::Pass;
 use super::prefix::Prefix;
-use super::{Builder, Dataflow, Work};
-use crate::operator::{Collect, collected};
+use super::{Builder, Dataflow};
 use crate::plan::{Kind, Node};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,38 +37,11 @@ impl Dataflow {
     /// Once every relation is read: computes what was put off to the end. Gives the change of the view by that; not
     /// consolidated. Seals as it goes.
     pub(crate) fn finish(&self, now: Timestamp, txn: &mut Txn) -> Result<Option<Batch>> {
-        let is_deferred = |step: &super::Step| matches!(step.work, Work::Deferred(_));
-        if !self.steps.iter().any(is_deferred) {
-            return Ok(None);
+        match self.circuit.has_deferred() {
+            true => self.circuit.run(&Pass::Finish, now, txn),
+            false => Ok(None),
         }
-        let mut changes: Vec<Option<Batch>> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let inputs: Vec<Option<&Batch>> = step.inputs.iter().map(|i| changes[*i].as_ref()).collect();
-            let touched = inputs.iter().any(Option::is_some);
-            let change = match &step.work {
-                Work::Deferred(part) => {
-                    let inputs: Vec<Box<Collect<'_>>> = inputs.into_iter().map(given).collect();
-                    let inputs: Vec<&Collect<'_>> = inputs.iter().map(AsRef::as_ref).collect();
-                    let change = collected(&step.schema, |output| part.hydrate(&inputs, now, txn, output))?;
-                    txn.seal();
-                    change
-                }
-                Work::Operator(operator) if touched => operator.step(&inputs, txn)?,
-                Work::Clock(filter) if touched => filter.step(&inputs, now, txn)?,
-                _ => None,
-            };
-            changes.push(change.filter(|batch| !batch.is_empty()));
-        }
-        Ok(changes.pop().flatten())
     }
-}
-
-/// An input that is only this change.
-fn given(change: Option<&Batch>) -> Box<Collect<'_>> {
-    Box::new(move |txn, output| match change {
-        Some(change) => output(txn, change.clone()),
-        None => Ok(()),
-    })
 }
 
 impl Builder<'_> {
@@ -111,6 +84,9 @@ pub(crate) fn reading_order(node: &Node, rows: &BTreeMap<RelationId, u64>) -> Ve
         };
         if let Kind::DeltaJoin(_) = &node.kind {
             inputs.sort_by_key(|input| size(input));
+        }
+        if let Kind::Recursion(_) = &node.kind {
+            inputs.reverse();
         }
         if let Kind::Join(plan) = &node.kind {
             let right_first = match (plan.counts_partners(0), plan.counts_partners(1)) {

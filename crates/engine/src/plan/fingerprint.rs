@@ -43,7 +43,9 @@ fn roles(node: &Node) -> Vec<String> {
         | Kind::Union
         | Kind::Expand(_)
         | Kind::Unnest(..)
+        | Kind::Reference(_)
         | Kind::Constant(_) => Vec::new(),
+        Kind::Recursion(plan) => plan.is_distinct.then(|| "steps".to_owned()).into_iter().collect(),
         Kind::Single => vec!["single".to_owned()],
         Kind::Clock(..) => vec!["due".to_owned()],
         Kind::Join(join) => {
@@ -122,6 +124,8 @@ fn describe(node: &Node, text: &mut String) {
             } = &plan.spec;
             write!(text, "window {partition:?} {order:?} {calls:?}").ok()
         }
+        Kind::Recursion(plan) => write!(text, "recursion {}", plan.is_distinct).ok(),
+        Kind::Reference(_) => write!(text, "reference").ok(),
         Kind::Rescope(plan) => {
             text.push_str(&renumbered(&plan.plan.display_indent_schema().to_string()));
             let (scope, output_scope) = (&plan.scope, &plan.output_scope);

@@ -43,6 +43,7 @@ impl<'a> Lowering<'a> {
                 | LogicalPlan::Aggregate(_)
                 | LogicalPlan::Window(_)
                 | LogicalPlan::Union(_)
+                | LogicalPlan::RecursiveQuery(_)
                 | LogicalPlan::Distinct(Distinct::All(_))
         );
         match (self.best, plan) {
@@ -106,19 +107,20 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::Distinct(Distinct::All(input)) => Ok(Ok(distinct(self.lower(input)?))),
             LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on),
+            LogicalPlan::RecursiveQuery(query) => self.recursion(query),
             other => Ok(Err(reason_of(other).to_owned())),
         }
     }
 
     fn scan(&self, scan: &TableScan) -> Result<Attempt> {
-        let Some(relation) = relation_of(scan) else {
+        let relation = relation_of(scan).as_ref().map(Node::source);
+        let Some(mut node) = relation.or_else(|| self.reference(scan)) else {
             return Ok(Err("a table that is not a relation".to_owned()));
         };
         if scan.fetch.is_some() {
             return Ok(Err("a limit".to_owned()));
         }
-        let mut node = Node::source(&relation);
-        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &relation.schema())
+        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())
             .map_err(planning)?;
         for predicate in &scan.filters {
             node = match self.filter(node, predicate, &full) {
@@ -229,7 +231,6 @@ pub(super) fn origin(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// Why there is no incremental operator for this kind of node.
 fn reason_of(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::RecursiveQuery(_) => "a recursive query",
         LogicalPlan::Subquery(_) => "a correlated subquery",
         _ => "no incremental operator for it yet",
     }

@@ -7,7 +7,7 @@
 
 use super::expression::{follows_clock, text, texts};
 use super::lower::origin;
-use super::{Facts, Kind, Lowering, Node, RecomputePlan, plain_schema, planning};
+use super::{Facts, Kind, Lowering, Node, RecomputePlan, plain_schema, planning, recursion};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, cast};
@@ -277,6 +277,7 @@ pub(super) fn shown(plan: &LogicalPlan) -> String {
             format!("Aggregate group[{group}] {}", texts(&aggregate.aggr_expr))
         }
         LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => "Constant".to_owned(),
+        LogicalPlan::RecursiveQuery(query) => recursion::shown(query),
         other => other.display().to_string(),
     }
 }

@@ -1,4 +1,5 @@
-//! Random SELECTs, as SQL text with the types of their columns; those over the places of an order are in `orders`.
+//! Random SELECTs, as SQL text with the types of their columns; those over the places of an order are in `orders`, recursive
+//! ones in `recursion`.
 //!
 //! What is in comments is part of the query that a view is compared with, but not of the view: see [`compared_with`].
 
@@ -61,9 +62,11 @@ impl<'a> Plans<'a> {
         let mut views = Vec::new();
         for i in 0..count {
             let query = match self.rng.random_range(0..100) {
+                _ if only_recursive() => self.recursive(),
                 0..5 => self.limited_by_encoding(),
                 5..10 => self.limited_by_some(1),
                 10..18 => self.failing(),
+                18..25 => self.recursive(),
                 _ => self.query(2),
             };
             self.relations.push((format!("v{i}"), query.columns));
@@ -236,7 +239,7 @@ impl<'a> Plans<'a> {
     }
 
     /// A condition on another relation: semi, anti and mark joins, and scalars.
-    fn subquery(&mut self, scope: &Scope) -> String {
+    pub(super) fn subquery(&mut self, scope: &Scope) -> String {
         let (outer, number) = (
             scope.of(self.rng, Type::Int, 0),
             scope.of(self.rng, Type::Float, 0),
@@ -284,7 +287,7 @@ impl<'a> Plans<'a> {
         (sql, scope)
     }
 
-    fn source(&mut self, depth: usize) -> (String, Scope) {
+    pub(super) fn source(&mut self, depth: usize) -> (String, Scope) {
         let alias = self.alias();
         let (sql, columns) = if depth > 0 && self.rng.random_bool(0.35) {
             let query = self.query(depth - 1);
@@ -309,6 +312,11 @@ impl<'a> Plans<'a> {
         };
         (format!("{sql} AS {alias}"), scope)
     }
+}
+
+/// Whether every view is to be a recursive one: `VIEWFEED_ORACLE_PLANS=recursive`.
+fn only_recursive() -> bool {
+    std::env::var("VIEWFEED_ORACLE_PLANS").is_ok_and(|plans| plans == "recursive")
 }
 
 /// The query a view is compared with: what the view's own leaves open is in its comments.
