@@ -192,6 +192,10 @@ impl World {
 
     fn inject(&mut self, fault: Fault, random: &mut StdRng, progress: &Progress) {
         let while_it_lasts = random.random_range(0..TRANSACTIONS);
+        // One for SQL, one for the stream: what is not there cannot be cut.
+        if !matches!(fault, Fault::KillViewfeed | Fault::CrashPostgres) && random.random_bool(0.8) {
+            self.proxy.wait_for_connections(2);
+        }
         match fault {
             Fault::KillViewfeed => {
                 self.kill();
