@@ -296,11 +296,15 @@ impl<L: Loop> Source<L> {
     }
 }
 
-/// Shows what was applied.
+/// Shows what was applied. The stream and the copies beside it learn of it in any order: what is older is not shown again.
 fn show(status: &watch::Sender<SourceStatus>, applied: &Applied) {
-    status.send_modify(|status| {
-        status.position = applied.position;
-        status.tables = applied.tables.clone();
+    status.send_if_modified(|status| {
+        let is_newer = applied.position >= status.position;
+        if is_newer {
+            status.position = applied.position;
+            status.tables = applied.tables.clone();
+        }
+        is_newer
     });
 }
 

@@ -42,7 +42,11 @@ pub(super) async fn stream<L: Loop>(
     let settings = &source.settings;
     let from = opened.applied.position;
     let (position, _) = watch::channel(from);
-    show(status, &opened.applied);
+    // Another slot than before may begin anywhere.
+    status.send_modify(|status| {
+        status.position = from;
+        status.tables = opened.applied.tables.clone();
+    });
     let mut streaming = Streaming {
         stream: opened.replication.start(&opened.start).await?,
         assembler: Assembler::new(&source.spool, OPEN_BYTES_MAX),
