@@ -6,9 +6,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Connections at a time; one more is closed at once.
 const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may take to come.
+const CONNECTION_WAIT: Duration = Duration::from_secs(60);
 /// Read at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -65,6 +68,20 @@ impl Proxy {
     /// Where clients connect.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Returns when there are so many connections.
+    ///
+    /// # Panics
+    /// If there are not after a minute.
+    pub fn wait_for_connections(&self, count: usize) {
+        let missing = |state: &mut State| state.connections.len() < count;
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.state(), CONNECTION_WAIT, missing);
+        let (state, waited) = waited.expect("nobody panics with the lock");
+        assert!(!waited.timed_out(), "{} connections", state.connections.len());
     }
 
     /// Closes every connection there is.
@@ -161,6 +178,7 @@ impl Shared {
         }
         state.connections.insert(number, ends);
         drop(state);
+        self.changed.notify_all();
         let pump = |from, to, to_client| {
             let shared = self.clone();
             thread::spawn(move || shared.pump(number, from, to, to_client))

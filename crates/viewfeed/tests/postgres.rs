@@ -3,7 +3,7 @@
 use crate::server::{Running, sql, sql_error, start};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
-use viewfeed_testbed::{Postgres, Psql, Viewfeed};
+use viewfeed_testbed::{Postgres, Proxy, Psql, Viewfeed};
 
 /// A server that can be a source.
 fn primary() -> Postgres {
@@ -504,4 +504,55 @@ fn copies_lose_and_repeat_nothing_of_those_who_write_meanwhile() {
         "{}",
         server.log()
     );
+}
+
+#[test]
+fn a_type_that_changed_and_changed_back_does_not_stop_the_source() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    is_same(&server, &mut psql, "item", "id, name, size");
+    server.kill();
+    run(
+        &mut psql,
+        &[
+            "ALTER TABLE item ALTER COLUMN size TYPE text",
+            "INSERT INTO item VALUES (1000, 'long', '12345678901234567890')",
+            "DELETE FROM item WHERE id = 1000",
+            "ALTER TABLE item ALTER COLUMN size TYPE int USING size::int",
+        ],
+    );
+    let server = start(dir.path());
+    is_same(&server, &mut psql, "item", "id, name, size");
+    run(&mut psql, &["UPDATE item SET size = 8 WHERE id = 8"]);
+    is_same(&server, &mut psql, "item", "id, name, size");
+}
+
+#[test]
+fn who_waits_is_answered_although_the_connection_is_lost_meanwhile() {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, PLAIN);
+    let proxy = Proxy::start(([127, 0, 0, 1], primary.port()).into());
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    sql(
+        &server,
+        &format!(
+            "CREATE SOURCE shop FROM POSTGRES (connection = '{}', tables = 'public.*')",
+            primary.connection_by(proxy.port())
+        ),
+    );
+    is_same(&server, &mut psql, "item", "id, name, size");
+    for bytes in (0..600).step_by(60) {
+        let change = format!("UPDATE item SET size = {bytes} WHERE id = 1");
+        run(&mut psql, &[&change]);
+        // In the answer to where the server is, or in the change.
+        proxy.cut_after(bytes);
+        is_same(&server, &mut psql, "item", "id, name, size");
+    }
+    assert!(proxy.cuts() > 5, "{}", proxy.cuts());
 }

@@ -122,7 +122,7 @@ impl<L: Loop> Source<L> {
             source: Arc::new(self),
             status,
             commands: received,
-            waiting: Vec::new(),
+            asked: Asked::default(),
         };
         tokio::spawn(run.run());
         RunningSource {
@@ -175,12 +175,17 @@ struct Run<L> {
     source: Arc<Source<L>>,
     status: watch::Sender<SourceStatus>,
     commands: mpsc::Receiver<Command>,
-    /// Those who ask how far the server is, until it can be asked.
-    waiting: Vec<Asker>,
+    asked: Asked,
 }
 
-/// Who asks how far the server is.
-type Asker = oneshot::Sender<Result<Lsn>>;
+/// What somebody waits for. It outlives connections.
+#[derive(Default)]
+struct Asked {
+    /// Those who ask how far the server is, until it can be asked.
+    waiting: Vec<oneshot::Sender<Result<Lsn>>>,
+    /// A position that is to be reached soon.
+    until: Lsn,
+}
 
 /// Nobody wants the source to run any more.
 struct Ended;
@@ -224,7 +229,7 @@ impl<L: Loop> Run<L> {
                 opened = &mut opening => break opened?,
                 command = self.commands.recv() => match command {
                     None => return Ok(Ended),
-                    Some(command) => self.source.obey(command, &mut self.waiting).await,
+                    Some(command) => self.source.obey(command, &mut self.asked).await,
                 },
             }
         };
@@ -233,8 +238,14 @@ impl<L: Loop> Run<L> {
             status.problem = None;
             status.connections += 1;
         });
-        let waiting = std::mem::take(&mut self.waiting);
-        streaming::stream(&self.source, opened, &self.status, &mut self.commands, waiting).await
+        streaming::stream(
+            &self.source,
+            opened,
+            &self.status,
+            &mut self.commands,
+            &mut self.asked,
+        )
+        .await
     }
 
     /// Waits before the next attempt; commands are obeyed meanwhile.
@@ -246,7 +257,7 @@ impl<L: Loop> Run<L> {
                 () = &mut end => return Ok(()),
                 command = self.commands.recv() => match command {
                     None => return Err(Ended),
-                    Some(command) => self.source.obey(command, &mut self.waiting).await,
+                    Some(command) => self.source.obey(command, &mut self.asked).await,
                 },
             }
         }
@@ -255,7 +266,7 @@ impl<L: Loop> Run<L> {
 
 impl<L: Loop> Source<L> {
     /// Does what needs no connection; what does waits for one.
-    async fn obey(&self, command: Command, waiting: &mut Vec<Asker>) {
+    async fn obey(&self, command: Command, asked: &mut Asked) {
         // The askers may be gone.
         match command {
             Command::Again { table, reply } => {
@@ -265,11 +276,12 @@ impl<L: Loop> Source<L> {
                 until: Some(until),
                 reply,
             } => {
+                asked.until = asked.until.max(until);
                 let _ = reply.send(Ok(until));
             }
             Command::Reach { until: None, reply } => {
-                waiting.retain(|asker| !asker.is_closed());
-                waiting.push(reply);
+                asked.waiting.retain(|asker| !asker.is_closed());
+                asked.waiting.push(reply);
             }
         }
     }
@@ -284,11 +296,15 @@ impl<L: Loop> Source<L> {
     }
 }
 
-/// Shows what was applied.
+/// Shows what was applied. The stream and the copies beside it learn of it in any order: what is older is not shown again.
 fn show(status: &watch::Sender<SourceStatus>, applied: &Applied) {
-    status.send_modify(|status| {
-        status.position = applied.position;
-        status.tables = applied.tables.clone();
+    status.send_if_modified(|status| {
+        let is_newer = applied.position >= status.position;
+        if is_newer {
+            status.position = applied.position;
+            status.tables = applied.tables.clone();
+        }
+        is_newer
     });
 }
 

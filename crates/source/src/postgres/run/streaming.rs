@@ -3,7 +3,7 @@
 
 use super::copying::{self, Round};
 use super::opening::Opened;
-use super::{Asker, Command, Ended, Source, SourceStatus, show};
+use super::{Asked, Command, Ended, Source, SourceStatus, show};
 use crate::postgres::assembly::{Assembled, Assembler};
 use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
@@ -36,13 +36,17 @@ pub(super) async fn stream<L: Loop>(
     opened: Opened,
     status: &watch::Sender<SourceStatus>,
     commands: &mut mpsc::Receiver<Command>,
-    waiting: Vec<Asker>,
+    asked: &mut Asked,
 ) -> Result<Ended> {
     std::fs::create_dir_all(&source.spool)?;
     let settings = &source.settings;
     let from = opened.applied.position;
     let (position, _) = watch::channel(from);
-    show(status, &opened.applied);
+    // Another slot than before may begin anywhere.
+    status.send_modify(|status| {
+        status.position = from;
+        status.tables = opened.applied.tables.clone();
+    });
     let mut streaming = Streaming {
         stream: opened.replication.start(&opened.start).await?,
         assembler: Assembler::new(&source.spool, OPEN_BYTES_MAX),
@@ -58,17 +62,15 @@ pub(super) async fn stream<L: Loop>(
         is_stale: false,
         seen: from,
         stored: from,
-        wanted: from,
+        asked,
         position,
     };
     streaming.begin_round(&opened.applied);
-    for reply in waiting {
-        let until = None;
-        streaming.obey(Command::Reach { until, reply }).await?;
-    }
     let ended = streaming.run(commands).await;
     if let Some(round) = streaming.round.take() {
         round.abort();
+        // What it still does must not meet the copies of the next connection.
+        let _ = round.await;
     }
     streaming.stream.close().await;
     ended
@@ -94,8 +96,7 @@ struct Streaming<'a, L> {
     seen: Lsn,
     /// What of it is durable.
     stored: Lsn,
-    /// Somebody waits for this position.
-    wanted: Lsn,
+    asked: &'a mut Asked,
     /// The same, for copies.
     position: watch::Sender<Lsn>,
 }
@@ -116,6 +117,7 @@ impl<L: Loop> Streaming<'_, L> {
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut idle = tokio::time::interval(IDLE_POSITION);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.answer().await?;
         loop {
             let happened = tokio::select! {
                 biased;
@@ -166,7 +168,7 @@ impl<L: Loop> Streaming<'_, L> {
             };
         }
         self.hand_over();
-        if self.wanted > self.stored && self.seen >= self.wanted {
+        if self.asked.until > self.stored && self.seen >= self.asked.until {
             self.store_idle_position();
         }
         Ok(())
@@ -253,7 +255,7 @@ impl<L: Loop> Streaming<'_, L> {
             status.verdict = Some(verdict);
             status.open_bytes = load.memory_bytes as u64 + load.disk_bytes;
         });
-        if self.seen <= self.stored && observation.position > self.stored {
+        if self.seen <= self.stored && observation.position.max(self.asked.until) > self.stored {
             self.heartbeat().await;
         }
         Ok(())
@@ -270,26 +272,34 @@ impl<L: Loop> Streaming<'_, L> {
                 // The asker may be gone.
                 let _ = reply.send(again.map(drop));
             }
-            Command::Reach { until, reply } => {
-                let until = match until {
-                    Some(until) => until,
-                    None => {
-                        guardian::observe_slot(self.sql.client(), &self.source.settings)
-                            .await?
-                            .position
-                    }
-                };
-                self.wanted = self.wanted.max(until);
-                let _ = reply.send(Ok(until));
-                self.heartbeat().await;
+            command @ Command::Reach { .. } => {
+                self.source.obey(command, self.asked).await;
+                self.answer().await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Tells those who ask how far the server is; if it cannot be asked, with the next connection. What somebody waits for
+    /// comes soon, even if nobody writes.
+    async fn answer(&mut self) -> Result<()> {
+        if !self.asked.waiting.is_empty() {
+            let observed = guardian::observe_slot(self.sql.client(), &self.source.settings).await?;
+            self.asked.until = self.asked.until.max(observed.position);
+            for asker in self.asked.waiting.drain(..) {
+                // It may be gone.
+                let _ = asker.send(Ok(observed.position));
+            }
+        }
+        if self.asked.until > self.stored {
+            self.heartbeat().await;
         }
         Ok(())
     }
 
     /// Says something where nobody writes, so that the stream goes on.
     async fn heartbeat(&mut self) {
-        if self.seen >= self.wanted && self.seen > self.stored {
+        if self.seen >= self.asked.until && self.seen > self.stored {
             return;
         }
         // A standby refuses; there the keepalives must do.
