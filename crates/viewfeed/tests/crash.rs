@@ -88,11 +88,8 @@ fn kill_nine_at_any_moment_loses_nothing_and_repeats_nothing() {
     for (name, folded) in [("item", table), ("by_g", view)] {
         runtime.block_on(catch_up(&address, name, &folded, version));
         let stored = runtime.block_on(rows(&address, &format!("SELECT * FROM {name}")));
-        assert_eq!(
-            folded.lock().unwrap().rows,
-            stored,
-            "the feed of {name} does not add up to its content"
-        );
+        let folded = folded.lock().unwrap();
+        assert_eq!(folded.rows, stored, "the feed of {name} does not add up");
     }
     let written = next_id.load(Ordering::SeqCst);
     assert!(written > 100, "the load was no load");

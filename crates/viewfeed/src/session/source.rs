@@ -73,12 +73,8 @@ impl Session {
 /// The rows of `viewfeed.sources`, also what SHOW SOURCES gives.
 pub(super) fn sources(shown: &[ShownSource]) -> Result<RecordBatch> {
     let text = |each: &dyn Fn(&ShownSource) -> String| -> ArrayRef {
-        Arc::new(
-            shown
-                .iter()
-                .map(|source| Some(each(source)))
-                .collect::<StringArray>(),
-        )
+        let texts = shown.iter().map(|source| Some(each(source)));
+        Arc::new(texts.collect::<StringArray>())
     };
     let number = |each: &dyn Fn(&ShownSource) -> Option<i64>| -> ArrayRef {
         Arc::new(shown.iter().map(each).collect::<Int64Array>())
