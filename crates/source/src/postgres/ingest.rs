@@ -106,7 +106,7 @@ impl Ingest<'_> {
     }
 
     fn table(&self, oid: Oid) -> Result<Option<StoredTable>> {
-        Ok(self.tables()?.into_iter().find(|table| table.shape.oid == oid))
+        stored::table(&self.txn.now(), self.source, oid)
     }
 
     fn put(&mut self, table: &StoredTable) -> Result<()> {

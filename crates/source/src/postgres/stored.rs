@@ -158,6 +158,12 @@ pub fn tables(reader: &Reader, source: &str) -> Result<Vec<StoredTable>> {
     Ok(found)
 }
 
+/// One table of a source, by its number at the server.
+pub fn table(reader: &Reader, source: &str, table: Oid) -> Result<Option<StoredTable>> {
+    let stored = reader.get(&keys::catalog(&table_name(source, table)))?;
+    stored.as_deref().map(from_json).transpose()
+}
+
 /// Stores a table.
 pub fn put_table(txn: &mut Txn, source: &str, table: &StoredTable) -> Result<()> {
     txn.put(

@@ -6,9 +6,15 @@ use crate::postgres::{RowChange, RowChanges};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, Relation, Result};
 use viewfeed_store::{Reader, arrange};
+
+/// Fewer keys are always looked up one by one.
+const RANGE_KEYS_MIN: usize = 16;
+/// Rows of a range that are read at a time.
+const RANGE_CHUNK_ROWS: usize = 1024;
 
 /// As [`super::deltas`].
 pub(super) fn deltas(
@@ -30,7 +36,7 @@ pub(super) fn deltas(
     let codec = RowCodec::for_paths(&table.schema(), &table.key_paths())?;
     let (new_keys, old_keys) = (codec.encode(&new)?, codec.encode(&old)?);
     let (steps, keys) = steps(&table.key, changes, &new_keys, &old_keys);
-    let (stored, present) = look_up(reader, table, &keys)?;
+    let (stored, present) = look_up(reader, table, &codec, &keys)?;
     let mut follow = Follow::new(table, changes, keys.len(), &present);
     for step in &steps {
         follow.step(step)?;
@@ -102,8 +108,17 @@ fn lacks_key(key: &[usize], changes: &RowChanges, row: u32) -> bool {
     unchanged.is_some_and(|columns| columns.iter().any(|column| key.contains(&usize::from(*column))))
 }
 
-/// The stored rows with one of `keys`, and for each key the number of its row.
-fn look_up(reader: &Reader, table: &Relation, keys: &Rows) -> Result<(RecordBatch, Vec<Option<u32>>)> {
+/// Stored rows, and for each key the number of its row.
+type Stored = (RecordBatch, Vec<Option<u32>>);
+
+/// The stored rows with one of `keys`, which are distinct, and maybe others. Keys of new rows mostly follow each other, and few
+/// rows or none lie between them: then one range is read, else each key is looked up.
+fn look_up(reader: &Reader, table: &Relation, codec: &RowCodec, keys: &Rows) -> Result<Stored> {
+    if keys.len() >= RANGE_KEYS_MIN
+        && let Some(stored) = read_range(reader, table, codec, keys)?
+    {
+        return Ok(stored);
+    }
     let matches = arrange::unfinished(reader, table)?.lookup(reader, keys)?;
     let mut present = vec![None; keys.len()];
     for (row, key) in matches.probe.iter().enumerate() {
@@ -112,6 +127,38 @@ fn look_up(reader: &Reader, table: &Relation, keys: &Rows) -> Result<(RecordBatc
         }
     }
     Ok((matches.batch.into_parts().0, present))
+}
+
+/// The stored rows from the least of `keys` to the greatest; None if there are more rows than keys.
+fn read_range(reader: &Reader, table: &Relation, codec: &RowCodec, keys: &Rows) -> Result<Option<Stored>> {
+    let (Some(first), last) = (keys.iter().min(), keys.iter().max()) else {
+        return Ok(None);
+    };
+    let (mut batches, mut rows) = (Vec::new(), 0);
+    let arrangement = arrange::unfinished(reader, table)?;
+    arrangement.scan_range(reader, first, last, RANGE_CHUNK_ROWS, &mut |batch| {
+        rows += batch.len();
+        batches.push(batch);
+        match rows > keys.len() {
+            true => Ok(ControlFlow::Break(())),
+            false => Ok(ControlFlow::Continue(())),
+        }
+    })?;
+    if rows > keys.len() {
+        return Ok(None);
+    }
+    let (stored, weights) = Batch::concat(&table.schema(), &batches)?.into_parts();
+    let mut present = vec![None; keys.len()];
+    if !weights.is_empty() {
+        let numbers: HashMap<&[u8], usize> = keys.iter().zip(0..).collect();
+        let stored_keys = codec.encode(&stored)?;
+        for (row, key) in stored_keys.iter().enumerate() {
+            if let Some(number) = numbers.get(key).filter(|_| weights[row] > 0) {
+                present[*number] = Some(row as u32);
+            }
+        }
+    }
+    Ok(Some((stored, present)))
 }
 
 /// The rows as they are after the steps so far.
