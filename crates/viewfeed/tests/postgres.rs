@@ -459,6 +459,14 @@ fn a_table_that_left_the_publication_and_came_again_is_copied_again() {
     is_same(&server, &mut psql, "item", "id, name, size");
 }
 
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A snapshot that is not the slot's own loses rows of those who write while it is taken (27 % of the trials, docs/decisions/0013).
 #[test]
 fn copies_lose_and_repeat_nothing_of_those_who_write_meanwhile() {
@@ -470,6 +478,8 @@ fn copies_lose_and_repeat_nothing_of_those_who_write_meanwhile() {
     let server = start(dir.path());
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when the test fails: the writers must end, or it never does.
+        let _over = SetWhenDropped(&is_over);
         for writer in 0..3 {
             let (primary, is_over) = (&primary, &is_over);
             scope.spawn(move || {
@@ -496,7 +506,6 @@ fn copies_lose_and_repeat_nothing_of_those_who_write_meanwhile() {
             );
         }
         sql(&server, "WAIT FOR SOURCE shop");
-        is_over.store(true, Ordering::Relaxed);
     });
     is_same(&server, &mut psql, "item", "id, name, size");
     assert!(

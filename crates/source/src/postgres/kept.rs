@@ -39,6 +39,15 @@ pub(super) struct Entry {
     pub(super) kept: Kept,
 }
 
+impl Entry {
+    fn operations(&self) -> usize {
+        match &self.kept {
+            Kept::Truncated => 1,
+            Kept::Rows(changes) => changes.operations.len(),
+        }
+    }
+}
+
 impl KeptChanges {
     pub(super) fn of(source: &str, table: super::pgoutput::Oid) -> Self {
         Self {
@@ -66,19 +75,26 @@ impl KeptChanges {
         Ok(())
     }
 
-    /// The first entries, at most `max`. `schema` is that of the rows.
-    pub(super) fn first(&self, reader: &Reader, schema: &SchemaRef, max: usize) -> Result<Vec<Entry>> {
+    /// The first entries, as many as have about `operations_max` operations. `schema` is that of the rows.
+    pub(super) fn first(
+        &self,
+        reader: &Reader,
+        schema: &SchemaRef,
+        operations_max: usize,
+    ) -> Result<Vec<Entry>> {
         let Some(state) = keys::find(reader, &self.name)? else {
             return Ok(Vec::new());
         };
         let (prefix, codec) = (keys::operator_prefix(state), RowCodec::for_schema(schema)?);
-        let mut entries = Vec::new();
+        let (mut entries, mut operations) = (Vec::new(), 0);
         reader.scan(&prefix, &prefix, &mut |key, value| {
-            if entries.len() >= max {
-                return Ok(ControlFlow::Break(()));
+            let entry = decode(key, value, &codec)?;
+            operations += entry.operations();
+            entries.push(entry);
+            match operations < operations_max {
+                true => Ok(ControlFlow::Continue(())),
+                false => Ok(ControlFlow::Break(())),
             }
-            entries.push(decode(key, value, &codec)?);
-            Ok(ControlFlow::Continue(()))
         })?;
         Ok(entries)
     }

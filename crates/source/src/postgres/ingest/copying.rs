@@ -13,8 +13,8 @@ use viewfeed_change::row::conform;
 use viewfeed_change::{Batch, Delta, Relation, RelationName, Result, Timestamp};
 use viewfeed_store::arrange;
 
-/// Kept entries that are applied at a time.
-const SETTLED_ENTRIES: usize = 16;
+/// Kept operations that are applied in one epoch, about: many more than come in one, or a copy would never be complete.
+const SETTLED_OPERATIONS: usize = 20_000;
 
 impl Ingest<'_> {
     /// The tables are copied from a snapshot of this point. A copy that was asked for before the table changed is not begun.
@@ -152,7 +152,7 @@ impl Ingest<'_> {
         let relation = self.relation(&table)?;
         let target = beside.clone().unwrap_or_else(|| relation.as_ref().clone());
         let kept = self.kept(oid);
-        let entries = kept.first(&self.txn.now(), &table.shape.row_schema(), SETTLED_ENTRIES)?;
+        let entries = kept.first(&self.txn.now(), &table.shape.row_schema(), SETTLED_OPERATIONS)?;
         if !entries.is_empty() {
             let followed = entries
                 .iter()
@@ -183,18 +183,24 @@ impl Ingest<'_> {
         Ok(ingested)
     }
 
-    fn settle_one(&mut self, target: &Relation, entry: &Entry) -> Result<()> {
-        match &entry.kept {
-            Kept::Truncated => {
-                let gone = self.content(target)?.negate();
-                self.stage(target, &gone)
+    /// Applies entries, those that follow each other in one go.
+    fn settle_entries(&mut self, target: &Relation, entries: &[Entry]) -> Result<()> {
+        let mut run = Vec::new();
+        for entry in entries {
+            match &entry.kept {
+                Kept::Rows(changes) => run.push((0, changes)),
+                Kept::Truncated => {
+                    self.settle_rows(target, &std::mem::take(&mut run))?;
+                    let gone = self.content(target)?.negate();
+                    self.stage(target, &gone)?;
+                }
             }
-            Kept::Rows(changes) => self.settle_rows(target, changes),
         }
+        self.settle_rows(target, &run)
     }
 
-    fn settle_rows(&mut self, target: &Relation, changes: &RowChanges) -> Result<()> {
-        let deltas = apply::deltas(&self.txn.now(), target, &[(0, changes)])?;
+    fn settle_rows(&mut self, target: &Relation, run: &[(usize, &RowChanges)]) -> Result<()> {
+        let deltas = apply::deltas(&self.txn.now(), target, run)?;
         deltas.iter().try_for_each(|(_, batch)| self.stage(target, batch))
     }
 
