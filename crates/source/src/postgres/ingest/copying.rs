@@ -154,9 +154,7 @@ impl Ingest<'_> {
         let kept = self.kept(oid);
         let entries = kept.first(&self.txn.now(), &table.shape.row_schema(), SETTLED_OPERATIONS)?;
         if !entries.is_empty() {
-            let followed = entries
-                .iter()
-                .try_for_each(|entry| self.settle_one(&target, entry));
+            let followed = self.settle_entries(&target, &entries);
             if let Err(error) = followed {
                 tracing::warn!(table = %relation.name, %error, "a copied table is copied again");
                 self.want(&mut table, "its copy differed from its changes")?;
