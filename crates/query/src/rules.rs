@@ -12,7 +12,7 @@
 use crate::check;
 use crate::correlated_not_in::CorrelatedNotIn;
 use datafusion::common::tree_node::Transformed;
-use datafusion::logical_expr::{Distinct, LogicalPlan};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -77,6 +77,10 @@ pub(crate) fn of_queries() -> Rules {
     if let Some(rule) = rules.iter_mut().find(is_that) {
         *rule = Arc::new(Repetitions(duplicates));
     }
+    let push_down = PushDownFilter::new();
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == push_down.name()) {
+        *rule = Arc::new(FilterPushdown(push_down));
+    }
     let decorrelate = DecorrelatePredicateSubquery::new();
     let place = rules.iter().position(|rule| rule.name() == decorrelate.name());
     rules.insert(place.map_or(0, |place| place + 1), Arc::new(CorrelatedNotIn));
@@ -116,7 +120,7 @@ pub(crate) fn finisher() -> Optimizer {
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(PushDownLimit::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(FilterPushdown(PushDownFilter::new())),
         Arc::new(OptimizeProjections::new()),
     ];
     Optimizer::with_rules(rules)
@@ -158,7 +162,8 @@ impl OptimizerRule for Repetitions {
     }
 }
 
-/// DataFusion's rule, but for filters over DISTINCT ON.
+/// DataFusion's rule, but for filters over DISTINCT ON, and over aggregates that have a row also without any input: 55.2
+/// pushes a condition that names no column through them, and the row stays.
 #[derive(Debug)]
 struct FilterPushdown(PushDownFilter);
 
@@ -180,10 +185,24 @@ impl OptimizerRule for FilterPushdown {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> datafusion::error::Result<Transformed<LogicalPlan>> {
-        match is_over_distinct_on(&plan) {
+        match is_over_distinct_on(&plan) || is_over_whole_aggregate(&plan) {
             true => Ok(Transformed::no(plan)),
             false => self.0.rewrite(plan, config),
         }
+    }
+}
+
+/// Whether `plan` is filters, at least one, right above an aggregate that has a row even if nothing comes in.
+fn is_over_whole_aggregate(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(filter) = plan else {
+        return false;
+    };
+    match filter.input.as_ref() {
+        LogicalPlan::Aggregate(aggregate) => {
+            let is_set = |group: &Expr| matches!(group, Expr::GroupingSet(_));
+            aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(is_set)
+        }
+        below => is_over_whole_aggregate(below),
     }
 }
 

@@ -44,6 +44,15 @@ fn a_limit_of_distinct_rows_follows_the_whole_order() {
 }
 
 #[test]
+fn a_condition_that_names_no_column_holds_also_over_an_aggregate_of_everything() {
+    let never = "now() < to_timestamp_seconds(0)";
+    for groups in ["", " GROUP BY GROUPING SETS ((), (author))"] {
+        let sql = format!("SELECT n FROM (SELECT count(*) AS n FROM message{groups}) AS t WHERE {never}");
+        assert!(run(&sql).is_empty(), "{sql}");
+    }
+}
+
+#[test]
 fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
     let sql = "SELECT m.id FROM message m WHERE m.likes NOT IN \
         (SELECT n.likes FROM message n WHERE n.author = m.author AND n.id <> m.id) ORDER BY m.id";

@@ -3,7 +3,6 @@
 use crate::server::{PROGRAM, Running, call, repository, sql, sql_error, start, text, tool};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use viewfeed_testbed::{Viewfeed, copy_dir};
 
@@ -501,11 +500,15 @@ fn check_tells_what_each_rpc_would_do() {
 
 #[test]
 fn the_examples_of_the_repository_pass_their_own_check() {
-    for folder in ["modules", "examples"] {
-        let output = Command::new(PROGRAM)
-            .args([Path::new("check"), &repository(folder)])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{folder}: {}", text(&output));
+    let examples = fs::read_dir(repository("examples")).unwrap();
+    let modules = examples
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    // Its module reads tables of a source, which nobody knows without the source; it has a test of its own.
+    let mut folders: Vec<_> = modules.filter(|path| !path.ends_with("postgres-shop")).collect();
+    folders.push(repository("modules"));
+    for folder in folders {
+        let output = Command::new(PROGRAM).arg("check").arg(&folder).output().unwrap();
+        assert!(output.status.success(), "{}: {}", folder.display(), text(&output));
     }
 }
