@@ -7,12 +7,12 @@ mod relation_scan;
 pub(crate) use condition::Condition;
 
 use crate::session::BATCH_ROWS_MAX;
-use crate::table::{constraints, pushdown, table_of};
+use crate::table::{pushdown, table_of};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Constraints, DataFusionError};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableType};
@@ -87,7 +87,6 @@ fn provider(relation: Arc<Relation>, rows: &Rows<'_>) -> Result<Arc<dyn TablePro
 fn of_reader(relation: Arc<Relation>, reader: &Reader) -> Arc<dyn TableProvider> {
     Arc::new(BoundRelation {
         schema: relation.schema(),
-        constraints: constraints(&relation),
         relation,
         reader: reader.clone(),
     })
@@ -108,7 +107,6 @@ struct BoundRelation {
     relation: Arc<Relation>,
     reader: Reader,
     schema: SchemaRef,
-    constraints: Constraints,
 }
 
 impl fmt::Debug for BoundRelation {
@@ -121,10 +119,6 @@ impl fmt::Debug for BoundRelation {
 impl TableProvider for BoundRelation {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
-    }
-
-    fn constraints(&self) -> Option<&Constraints> {
-        Some(&self.constraints)
     }
 
     fn table_type(&self) -> TableType {

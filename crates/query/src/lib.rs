@@ -14,6 +14,7 @@ mod check;
 mod column_type;
 mod correlated_not_in;
 mod failure;
+mod forget_keys;
 mod functions;
 mod hidden;
 mod in_null;

@@ -6,6 +6,7 @@ mod scalar;
 
 pub use prepared::Prepared;
 
+use crate::forget_keys::forget_keys;
 use crate::functions::{self, Functions};
 use crate::names::Names;
 use crate::session::{self, OptimizerRun};
@@ -209,6 +210,7 @@ impl Planner {
             .execute_and_check(plan, self.session.config_options(), |_, _| {})
             .and_then(set_comparison::name_columns)
             .and_then(in_null::spell_out)
+            .and_then(forget_keys)
             .map_err(failure::planning)?;
         let optimizer = match purpose {
             Purpose::Batch => self.session.optimizer(),

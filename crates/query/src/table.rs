@@ -30,6 +30,16 @@ impl RelationTable {
             purpose,
         }
     }
+
+    /// The same, but nobody may conclude anything from its key.
+    pub(crate) fn without_key(relation: Arc<Relation>, purpose: Purpose) -> Self {
+        Self {
+            schema: relation.schema(),
+            constraints: Constraints::default(),
+            relation,
+            purpose,
+        }
+    }
 }
 
 /// The relation that `scan` reads; None for other tables, such as `generate_series(…)` or the work table of a
@@ -49,7 +59,7 @@ pub(crate) fn table_of(scan: &TableScan) -> Option<&RelationTable> {
     scan.source.downcast_ref::<RelationTable>()
 }
 
-/// What the optimiser may believe: only tables' keys, which their source enforces.
+/// What names may be resolved by: only tables' keys, which their source enforces.
 pub(crate) fn constraints(relation: &Relation) -> Constraints {
     match relation.as_table() {
         Some(_) if !relation.key.is_empty() => {
