@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use viewfeed_testbed::Viewfeed;
 
 /// Enough for some hundreds of epochs, and for some programs to be started meanwhile.
-const ROWS: usize = 200_000;
+const ROWS: usize = 600_000;
 const TOTALS: &str = "SELECT c.region, count(*) AS n, sum(o.amount) AS total
     FROM orders o JOIN customer c ON c.id = o.customer_id GROUP BY c.region";
 
@@ -24,8 +24,8 @@ fn shop(dir: &Path) -> Viewfeed {
         &server,
         &format!("INSERT INTO customer VALUES {}", customers.join(",")),
     );
-    for first in (0..ROWS).step_by(4000) {
-        sql(&server, &orders(first, 4000));
+    for first in (0..ROWS).step_by(5000) {
+        sql(&server, &orders(first, 5000));
     }
     server
 }
