@@ -23,7 +23,6 @@ mod postgres_preflight;
 mod postgres_rows;
 mod postgres_shapes;
 mod postgres_stream;
-mod postgres_throughput;
 mod postgres_values;
 mod postgres_world;
 mod rows;

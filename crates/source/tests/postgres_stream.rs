@@ -15,7 +15,7 @@ use viewfeed_testbed::{Postgres, Psql};
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(crate) fn slot(name: &str) -> NewSlot {
+fn slot(name: &str) -> NewSlot {
     NewSlot {
         name: name.to_owned(),
         is_temporary: false,
@@ -28,7 +28,7 @@ fn connector(server: &Postgres) -> Connector {
     Connector::new(&settings(&server.connection())).unwrap()
 }
 
-pub(crate) async fn replication(server: &Postgres) -> Replication {
+async fn replication(server: &Postgres) -> Replication {
     Replication::open(&connector(server), "viewfeed test")
         .await
         .unwrap()

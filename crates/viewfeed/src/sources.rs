@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
 use viewfeed_source::postgres::stored::{Phase, StoredTable};
@@ -35,6 +35,9 @@ struct Inner {
     jobs: mpsc::Sender<Job>,
     clock: Arc<dyn Clock>,
     spool: PathBuf,
+    /// Held by the statement that makes, changes or drops a source: one at a time, however long its server takes.
+    changing: Mutex<()>,
+    /// Held for moments only: who looks at sources does not wait for who changes them.
     running: Mutex<BTreeMap<String, RunningSource>>,
 }
 
@@ -93,6 +96,7 @@ impl Sources {
                 jobs,
                 clock,
                 spool: data.join(SPOOL),
+                changing: Mutex::default(),
                 running: Mutex::default(),
             }),
         }
@@ -123,7 +127,7 @@ impl Sources {
 
     /// Makes a source, after its server was found to be ready for it. Gives what the user should know.
     pub(crate) async fn create(&self, name: &str, settings: Settings) -> Result<(Committed, Vec<String>)> {
-        let mut running = self.inner.running.lock().await;
+        let _changing = self.inner.changing.lock().await;
         if stored::settings(&self.inner.store.reader(), name)?.is_some() {
             let message = format!("source \"{name}\" exists already");
             return Err(Error::new(ErrorKind::Exists, "SOURCE_EXISTS", message)
@@ -131,9 +135,7 @@ impl Sources {
         }
         let mut notices = check(name, &settings).await?;
         let committed = self.put(name, settings.clone()).await?;
-        let source = self.inner.run(name, settings);
-        notices.extend(until_streaming(&source).await);
-        running.insert(name.to_owned(), source);
+        notices.extend(self.run(name, settings).await);
         Ok((committed, notices))
     }
 
@@ -143,25 +145,23 @@ impl Sources {
         name: &str,
         options: &[(String, String)],
     ) -> Result<(Committed, Vec<String>)> {
-        let mut running = self.inner.running.lock().await;
+        let _changing = self.inner.changing.lock().await;
         let settings = self.settings(name)?.with_options(name, options)?;
         let mut notices = check(name, &settings).await?;
-        if let Some(source) = running.remove(name) {
-            source.stop().await;
-        }
+        self.stop_one(name).await;
         let committed = self.put(name, settings.clone()).await;
         let settings = self.settings(name).unwrap_or(settings);
-        let source = self.inner.run(name, settings);
-        notices.extend(until_streaming(&source).await);
-        running.insert(name.to_owned(), source);
+        notices.extend(self.run(name, settings).await);
         Ok((committed?, notices))
     }
 
     /// Copies a table again, or all of them.
     pub(crate) async fn again(&self, name: &str, table: Option<String>) -> Result<()> {
-        let running = self.inner.running.lock().await;
-        let source = running.get(name).ok_or_else(|| unknown(name))?;
-        source.again(table).await
+        let again = {
+            let running = self.inner.running.lock().await;
+            running.get(name).ok_or_else(|| unknown(name))?.again(table)
+        };
+        again.await
     }
 
     /// Waits until everything that was committed at the server before `until` (now, if there is none) is visible here, also
@@ -171,7 +171,7 @@ impl Sources {
         let (asked, mut status) = {
             let running = self.inner.running.lock().await;
             let source = running.get(name).ok_or_else(|| unknown(name))?;
-            (source.reach(until).await?, source.watch())
+            (source.reach(until), source.watch())
         };
         let reached = async {
             let until = asked.await?;
@@ -195,11 +195,9 @@ impl Sources {
 
     /// Drops a source with its tables, its slot, and its publication if the source made it.
     pub(crate) async fn drop_source(&self, name: &str) -> Result<(Committed, Vec<String>)> {
-        let mut running = self.inner.running.lock().await;
+        let _changing = self.inner.changing.lock().await;
         let settings = self.settings(name)?;
-        if let Some(source) = running.remove(name) {
-            source.stop().await;
-        }
+        self.stop_one(name).await;
         match self.ask(name, SourceJob::Drop).await {
             Ok((_, committed)) => {
                 let left = clean_up(name, &settings).await.err();
@@ -212,9 +210,24 @@ impl Sources {
                 Ok((committed, left.map(notice).into_iter().collect()))
             }
             Err(error) => {
-                running.insert(name.to_owned(), self.inner.run(name, settings));
+                self.run(name, settings).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Starts a source, and waits until it has its tables; gives what is in the way, if it has not.
+    async fn run(&self, name: &str, settings: Settings) -> Option<String> {
+        let source = self.inner.run(name, settings);
+        let status = source.watch();
+        self.inner.running.lock().await.insert(name.to_owned(), source);
+        until_streaming(status).await
+    }
+
+    async fn stop_one(&self, name: &str) {
+        let source = self.inner.running.lock().await.remove(name);
+        if let Some(source) = source {
+            source.stop().await;
         }
     }
 
@@ -312,8 +325,7 @@ async fn check(name: &str, settings: &Settings) -> Result<Vec<String>> {
 }
 
 /// Waits until a new source has its tables, so that views can be made over them; else gives what is in the way.
-async fn until_streaming(source: &RunningSource) -> Option<String> {
-    let mut status = source.watch();
+async fn until_streaming(mut status: watch::Receiver<SourceStatus>) -> Option<String> {
     let settled = status.wait_for(|status| status.connections > 0 || status.problem.is_some());
     match tokio::time::timeout(STREAMING_WAIT_MAX, settled).await {
         Ok(Ok(status)) => {

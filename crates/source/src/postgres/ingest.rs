@@ -53,8 +53,8 @@ pub struct Ingested {
 pub struct IngestedTransaction {
     /// The source's position after it.
     pub end: Lsn,
-    /// When it was committed.
-    pub time: Timestamp,
+    /// When it was committed at the server; None if it is no transaction of it, but what a copy found different.
+    pub time: Option<Timestamp>,
     /// The changes.
     pub changes: Vec<Delta>,
 }

@@ -143,22 +143,28 @@ impl RunningSource {
         self.status.clone()
     }
 
-    /// Copies a table again, or all of them.
-    pub async fn again(&self, table: Option<String>) -> Result<()> {
+    /// Copies a table again, or all of them. Nothing of this is borrowed meanwhile.
+    pub fn again(&self, table: Option<String>) -> impl Future<Output = Result<()>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Again { table, reply }).await;
-        sent.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        let commands = self.commands.clone();
+        async move {
+            let sent = commands.send(Command::Again { table, reply }).await;
+            sent.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
+        }
     }
 
-    /// Sees to it that the source gets as far as `until`, or as its server is now, soon, even if nobody writes there. What is
-    /// given resolves to that position once the server was asked, which may take until it is connected; who wants to know when
-    /// it is reached watches the status.
-    pub async fn reach(&self, until: Option<Lsn>) -> Result<impl Future<Output = Result<Lsn>> + use<>> {
+    /// Sees to it that the source gets as far as `until`, or as its server is now, soon, even if nobody writes there. Resolves
+    /// to that position once the server was asked, which may take until it is connected; who wants to know when it is
+    /// reached watches the status. Nothing of this is borrowed meanwhile.
+    pub fn reach(&self, until: Option<Lsn>) -> impl Future<Output = Result<Lsn>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Reach { until, reply }).await;
-        sent.map_err(|_| stopped())?;
-        Ok(async move { answer.await.map_err(|_| stopped())? })
+        let commands = self.commands.clone();
+        async move {
+            let sent = commands.send(Command::Reach { until, reply }).await;
+            sent.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
+        }
     }
 
     /// Ends it and waits until its connections are closed.

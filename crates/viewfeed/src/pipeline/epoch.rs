@@ -9,6 +9,7 @@ use viewfeed_change::{
     TransactionId,
 };
 use viewfeed_source::embedded::{Outcome, SOURCE};
+use viewfeed_source::postgres::IngestedTransaction;
 use viewfeed_store::{EpochRecord, Txn};
 
 /// Transactions of one epoch that can be told apart: the id of a transaction is its epoch and its place in it.
@@ -114,19 +115,13 @@ impl OpenEpoch {
     }
 
     /// Adds a transaction of another source, whose changes are already among those pending.
-    pub(super) fn push_from(
-        &mut self,
-        source: &str,
-        position: Position,
-        id: TransactionId,
-        changes: Vec<Delta>,
-    ) {
+    pub(super) fn push_from(&mut self, source: &str, transaction: IngestedTransaction) {
         self.transactions.push(Transaction {
             source: SourceId::new(source),
-            id,
-            position,
-            commit_time: self.now,
-            changes,
+            id: TransactionId(transaction.end.0),
+            position: transaction.end.to_position(),
+            commit_time: transaction.time.unwrap_or(self.now),
+            changes: transaction.changes,
         });
     }
 

@@ -4,7 +4,7 @@ use super::epoch::{OpenEpoch, Reply};
 use super::view::with_readers;
 use super::{Pipeline, SourceJob};
 use std::collections::BTreeSet;
-use viewfeed_change::{Error, ErrorKind, RelationId, Result, TransactionId};
+use viewfeed_change::{Error, ErrorKind, RelationId, Result};
 use viewfeed_source::postgres::{Applied, Ingest, Ingested, Settings, Work, stored};
 
 impl Pipeline {
@@ -85,8 +85,7 @@ impl Pipeline {
     fn follow_source(&mut self, source: &str, ingested: Ingested, epoch: &mut OpenEpoch) -> Result<()> {
         for transaction in ingested.transactions {
             epoch.pending.extend(transaction.changes.iter().cloned());
-            let id = TransactionId(transaction.end.0);
-            epoch.push_from(source, transaction.end.to_position(), id, transaction.changes);
+            epoch.push_from(source, transaction);
         }
         if !ingested.completed.is_empty() || !ingested.altered.is_empty() {
             self.engine.table_is_complete();

@@ -10,7 +10,7 @@ use crate::postgres::{Lsn, RowChanges, apply};
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 use viewfeed_change::row::conform;
-use viewfeed_change::{Batch, Delta, Relation, RelationName, Result, Timestamp};
+use viewfeed_change::{Batch, Delta, Relation, RelationName, Result};
 use viewfeed_store::arrange;
 
 /// Kept operations that are applied in one epoch, about: many more than come in one, or a copy would never be complete.
@@ -229,7 +229,7 @@ impl Ingest<'_> {
         if !change.is_empty() {
             ingested.transactions.push(IngestedTransaction {
                 end: self.progress()?.position,
-                time: Timestamp::default(),
+                time: None,
                 changes: vec![Delta {
                     relation: relation.id,
                     batch: change,

@@ -59,7 +59,7 @@ impl Ingest<'_> {
         ingested.transactions = done
             .map(|(transaction, changes)| IngestedTransaction {
                 end: transaction.end,
-                time: transaction.time,
+                time: Some(transaction.time),
                 changes,
             })
             .collect();

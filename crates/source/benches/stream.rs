@@ -1,18 +1,23 @@
-//! How fast the stream is read, beside the program of Postgres that throws it away. Run by hand, in a release build.
+//! How fast the stream is read, beside the program of Postgres that throws it away.
+//!
+//! `cargo bench -p viewfeed-source --bench stream`. It starts a Postgres of its own.
 
-use crate::postgres_stream::{replication, slot};
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
 use std::process::Command;
 use std::time::{Duration, Instant};
-use viewfeed_source::postgres::{Assembled, Assembler, Lsn, Received, StartOptions};
+use viewfeed_source::postgres::pgoutput::Message;
+use viewfeed_source::postgres::{
+    Assembled, Assembler, Connector, Lsn, NewSlot, Received, Replication, Settings, StartOptions,
+};
 use viewfeed_testbed::Postgres;
 
 const ROWS: usize = 500_000;
 /// Each reads everything so many times, in turn.
 const ROUNDS: usize = 3;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures; see docs/testing.md"]
-async fn rows_per_second_beside_pg_recvlogical() {
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
     for (name, rows_per_transaction) in [("large transactions", 10_000), ("small transactions", 1)] {
         let server = Postgres::start_with(&["wal_level=logical"]);
         let rows = if rows_per_transaction == 1 {
@@ -25,6 +30,21 @@ async fn rows_per_second_beside_pg_recvlogical() {
         println!("  pg_recvlogical {theirs:.2?}");
         println!("  our stream     {first:.2?}");
         println!("  and assembled  {ours:.2?}");
+    }
+}
+
+async fn replication(server: &Postgres) -> Replication {
+    let options = [("connection".to_owned(), server.connection())];
+    let connector = Connector::new(&Settings::from_options("bench", &options).unwrap()).unwrap();
+    Replication::open(&connector, "viewfeed bench").await.unwrap()
+}
+
+fn slot(name: &str) -> NewSlot {
+    NewSlot {
+        name: name.to_owned(),
+        is_temporary: false,
+        exports_snapshot: false,
+        is_failover: false,
     }
 }
 
@@ -112,10 +132,7 @@ async fn our_time(server: &Postgres, end: Lsn, rows: usize, assembles: bool) -> 
             Received::Wal { start, data, .. } => {
                 if let Some(Assembled::Transaction(mut whole)) = assembler.push(&data, start).unwrap() {
                     while let Some(message) = whole.messages.next().unwrap() {
-                        found += usize::from(matches!(
-                            message,
-                            viewfeed_source::postgres::pgoutput::Message::Insert { .. }
-                        ));
+                        found += usize::from(matches!(message, Message::Insert { .. }));
                     }
                 }
             }
