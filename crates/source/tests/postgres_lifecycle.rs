@@ -296,11 +296,12 @@ impl Watched {
             .observe(&observation, Timestamp(self.second * 1_000_000))
     }
 
-    /// Writes so many messages of a million bytes into the log and nowhere else.
+    /// Writes so many messages of a million bytes into the log and nowhere else. They are of transactions: a message of
+    /// none is not flushed when its statement ends, and the server counts the log from where it has been written to.
     fn grow(&self, messages: usize) {
         for _ in 0..messages {
             self.world
-                .sql("SELECT pg_logical_emit_message(false, 'grow', repeat('x', 1000000))");
+                .sql("SELECT pg_logical_emit_message(true, 'grow', repeat('x', 1000000))");
         }
     }
 }

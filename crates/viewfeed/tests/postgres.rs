@@ -3,6 +3,7 @@
 use crate::server::{Running, sql, sql_error, start};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
 use viewfeed_testbed::{Postgres, Proxy, Psql, Viewfeed};
 
 /// A server that can be a source.
@@ -30,6 +31,17 @@ fn create_source(server: &Viewfeed, primary: &Postgres) {
     );
 }
 
+/// A server with what `statements` make, and the binary that follows it in a folder of its own.
+fn followed(statements: &[&str]) -> (Postgres, Psql, TempDir, Viewfeed) {
+    let primary = primary();
+    let mut psql = primary.connect();
+    run(&mut psql, statements);
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    create_source(&server, &primary);
+    (primary, psql, dir, server)
+}
+
 /// What the view or table holds when everything that was committed has come.
 fn rows(server: &Viewfeed, query: &str) -> Vec<Value> {
     sql(server, "WAIT FOR SOURCE shop");
@@ -44,12 +56,7 @@ const BY_REGION: &str = "SELECT region, count(*) AS n, sum(amount) AS total FROM
 
 #[test]
 fn a_view_over_postgres_holds_what_was_there_and_what_comes() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, ORDERS);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, _dir, server) = followed(ORDERS);
     sql(
         &server,
         &format!("CREATE MATERIALIZED VIEW by_region AS {BY_REGION}"),
@@ -118,12 +125,7 @@ const PLAIN: &[&str] = &[
 
 #[test]
 fn it_goes_on_where_it_was_after_either_side_is_killed() {
-    let mut primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (mut primary, mut psql, dir, server) = followed(PLAIN);
     sql(
         &server,
         "CREATE MATERIALIZED VIEW sizes AS SELECT size, count(*) AS n FROM shop.item GROUP BY size",
@@ -158,12 +160,7 @@ fn it_goes_on_where_it_was_after_either_side_is_killed() {
 
 #[test]
 fn columns_come_and_go_and_tables_are_emptied() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, _dir, server) = followed(PLAIN);
     sql(
         &server,
         "CREATE MATERIALIZED VIEW names AS SELECT id, name FROM shop.item;
@@ -221,12 +218,7 @@ fn wait_for_column(server: &Viewfeed, column: &str, is_there: bool) {
 
 #[test]
 fn a_lost_slot_is_answered_by_the_differences_only() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, dir, server) = followed(PLAIN);
     is_same(&server, &mut psql, "item", "id, name, size");
     server.kill();
     run(
@@ -251,12 +243,7 @@ fn a_lost_slot_is_answered_by_the_differences_only() {
 
 #[test]
 fn a_dropped_source_leaves_nothing_behind() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, _dir, server) = followed(PLAIN);
     sql(
         &server,
         "CREATE MATERIALIZED VIEW names AS SELECT id, name FROM shop.item",
@@ -329,12 +316,7 @@ fn a_value_without_a_place_breaks_its_table_only_and_is_repaired_as_text() {
 
 #[test]
 fn a_column_that_came_and_went_while_nobody_looked_hides_no_rows() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, dir, server) = followed(PLAIN);
     is_same(&server, &mut psql, "item", "id, name, size");
     server.kill();
     run(
@@ -353,12 +335,7 @@ fn a_column_that_came_and_went_while_nobody_looked_hides_no_rows() {
 
 #[test]
 fn rows_come_after_a_table_has_changed_twice_before_it_was_looked_at() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, dir, server) = followed(PLAIN);
     is_same(&server, &mut psql, "item", "id, name, size");
     server.kill();
     run(
@@ -519,12 +496,7 @@ fn copies_lose_and_repeat_nothing_of_those_who_write_meanwhile() {
 
 #[test]
 fn a_type_that_changed_and_changed_back_does_not_stop_the_source() {
-    let primary = primary();
-    let mut psql = primary.connect();
-    run(&mut psql, PLAIN);
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    create_source(&server, &primary);
+    let (_primary, mut psql, dir, server) = followed(PLAIN);
     is_same(&server, &mut psql, "item", "id, name, size");
     server.kill();
     run(
