@@ -20,6 +20,8 @@ use viewfeed_change::{Epoch, Result};
 const APART_MAX: usize = 16;
 /// A commit joins layers itself if they have at most this many entries together; the rest is left to [`crate::fold`].
 const FOLD_ENTRIES_MAX: usize = 4096;
+/// That is left to the next checkpoint where they have more: it copies them to the Kv soon.
+pub(crate) const FOLD_LATER_ENTRIES_MAX: usize = 1 << 18;
 /// With more layers than this a commit joins large ones too, and whatever is read between them, so that reads stay fast.
 const LAYERS_MAX: usize = 24;
 
@@ -88,13 +90,14 @@ impl Committed {
         self.now.lock().last
     }
 
-    /// Makes `epoch` the one new snapshots show. All of its writes become visible at once.
-    pub(crate) fn publish(&self, epoch: Epoch, writes: Arc<SortedWrites>) {
-        self.gaps.cut(epoch, &writes);
-        let layer = Layer::new(epoch, writes, &self.layers_bytes);
+    /// Makes `epoch` the one new snapshots show. All of its writes become visible at once, later ones over earlier ones.
+    pub(crate) fn publish(&self, epoch: Epoch, writes: Vec<Arc<SortedWrites>>) {
+        writes.iter().for_each(|writes| self.gaps.cut(epoch, writes));
         let layers = {
             let mut now = self.now.lock();
-            now.overlay.push(layer);
+            for writes in writes {
+                now.overlay.push(Layer::new(epoch, writes, &self.layers_bytes));
+            }
             now.last = epoch;
             now.overlay.layers().len()
         };
@@ -124,7 +127,7 @@ impl Committed {
 
     /// Whether there are layers that should be joined.
     pub(crate) fn is_foldable(&self) -> bool {
-        self.now.lock().foldable(usize::MAX).is_some()
+        self.now.lock().foldable(FOLD_LATER_ENTRIES_MAX).is_some()
     }
 
     /// Roughly how much memory committed writes take that are not in the Kv, or that a reader keeps.

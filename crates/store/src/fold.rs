@@ -1,6 +1,6 @@
 //! The thread that joins layers of committed writes, so that reads look into few of them and commits need not do it.
 
-use crate::committed::Committed;
+use crate::committed::{Committed, FOLD_LATER_ENTRIES_MAX};
 use parking_lot::{Condvar, Mutex};
 
 /// Who is asked to join layers, and told to end.
@@ -30,7 +30,7 @@ impl Folder {
                 }
                 asked.is_wanted = false;
             }
-            while !self.asked.lock().is_stopping && committed.fold(usize::MAX) {}
+            while !self.asked.lock().is_stopping && committed.fold(FOLD_LATER_ENTRIES_MAX) {}
         }
     }
 

@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 /// A layer stays below another one only if it is more than this many times as large.
 pub(crate) const LAYER_FACTOR: usize = 2;
+/// Layers that would have more entries together are not joined two by two, which would copy each of them many times, but
+/// many at once.
+const JOINED_ENTRIES_MAX: usize = 1 << 16;
+/// So many layers are left beside each other.
+const LAYERS_MAX: usize = 16;
 
 /// Writes in layers. Cheap to clone.
 #[derive(Clone, Default)]
@@ -39,13 +44,28 @@ impl Layers {
             return;
         }
         let mut top = writes;
-        while let Some(below) = self
-            .layers
-            .pop_if(|below| below.len() <= top.len() * LAYER_FACTOR)
-        {
+        while let Some(below) = self.layers.pop_if(|below| {
+            below.len() <= top.len() * LAYER_FACTOR && below.len() + top.len() <= JOINED_ENTRIES_MAX
+        }) {
             top = Arc::new(SortedWrites::joined(&below, &top));
         }
         self.layers.push(top);
+        if self.layers.len() > LAYERS_MAX {
+            self.merge_similar();
+        }
+    }
+
+    /// Makes one of the newest layers, down to one that is much larger than all above it.
+    fn merge_similar(&mut self) {
+        let mut entries = 0;
+        let is_similar = |layer: &&Arc<SortedWrites>| {
+            let is_similar = entries == 0 || layer.len() <= entries * LAYER_FACTOR;
+            entries += layer.len();
+            is_similar
+        };
+        let count = self.layers.iter().rev().take_while(is_similar).count();
+        let similar = self.layers.split_off(self.layers.len() - count);
+        self.layers.push(merge(similar));
     }
 
     /// `above` over these.
@@ -61,15 +81,23 @@ impl Layers {
         above.layers.into_iter().for_each(|layer| self.push(layer));
     }
 
-    /// Everything as one layer.
-    pub(crate) fn into_one(mut self) -> Arc<SortedWrites> {
-        let mut top = self.layers.pop().unwrap_or_default();
-        // From the small ones to the large ones, which are copied least often so.
-        while let Some(below) = self.layers.pop() {
-            top = Arc::new(SortedWrites::joined(&below, &top));
+    /// Every layer, the oldest first; small ones as one.
+    pub(crate) fn into_few(self) -> Vec<Arc<SortedWrites>> {
+        let entries: usize = self.layers.iter().map(|layer| layer.len()).sum();
+        match self.layers.len() > 1 && entries <= JOINED_ENTRIES_MAX {
+            true => vec![merge(self.layers)],
+            false => self.layers,
         }
-        top
     }
+}
+
+/// All of `layers`, the oldest first, as one.
+fn merge(mut layers: Vec<Arc<SortedWrites>>) -> Arc<SortedWrites> {
+    if layers.len() < 2 {
+        return layers.pop().unwrap_or_default();
+    }
+    layers.reverse();
+    Arc::new(SortedWrites::merged(&layers))
 }
 
 /// Every entry of `layers` (the newest first) in key order; of equal keys the newest.
@@ -112,8 +140,9 @@ mod tests {
         assert_eq!(layers.get(&[100]), None);
         let newest_first: Vec<_> = layers.newest_first().cloned().collect();
         let merged: Vec<_> = merged(&newest_first).collect();
-        let one = layers.clone().into_one();
-        assert_eq!(one.iter().collect::<Vec<_>>(), merged);
+        let one = layers.clone().into_few();
+        assert_eq!(one.len(), 1);
+        assert_eq!(one[0].iter().collect::<Vec<_>>(), merged);
         assert_eq!((merged.len(), merged[11]), (100, (&[11][..], None)));
     }
 

@@ -1,9 +1,10 @@
 //! The epoch log: the commit, and the history feeds resume from.
 //!
 //! One record per epoch in segment files `log/<first epoch>.log`. A record holds the epoch's writes (redo), its source
-//! transactions and its view deltas. [`record`] owns its bytes, [`segment`] reading them, [`writer`] appending, syncing
+//! transactions and its view deltas. [`record`] owns its bytes, [`output`] their way to the file, [`segment`] reading them, [`writer`] appending, syncing
 //! and dropping history, [`recover`] what is found after a crash.
 
+mod output;
 mod record;
 mod recover;
 mod segment;
@@ -12,7 +13,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use record::encode;
+pub(crate) use record::{bytes_about, encode};
 pub(crate) use recover::open;
 pub(crate) use writer::Log;
 

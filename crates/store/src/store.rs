@@ -179,7 +179,7 @@ impl Store {
         let mut replayed_bytes = 0;
         let replay = &mut |epoch, writes: SortedWrites, bytes| {
             replayed_bytes += bytes;
-            committed.publish(epoch, Arc::new(writes));
+            committed.publish(epoch, vec![Arc::new(writes)]);
         };
         let log = log::open(&dir.join("log"), options.segment_bytes, checkpointed, replay)?;
         tracing::info!(
@@ -238,8 +238,10 @@ impl Store {
         inner.checkpointer.wait_for_room()?;
         let epoch = txn.epoch();
         let (writes, slot) = txn.finish();
-        let bytes = log::encode(epoch, inner.log.synced(), record, &writes)?;
-        inner.log.append(epoch, record.commit_time, &bytes)?;
+        let (about, synced) = (log::bytes_about(&writes), inner.log.synced());
+        let bytes = inner.log.append(epoch, record.commit_time, about, |output| {
+            log::encode(epoch, synced, record, &writes, output)
+        })?;
         if inner.durability == Durability::Sync {
             inner.log.sync()?;
         }
@@ -247,7 +249,7 @@ impl Store {
         inner.committed.tell_memory();
         inner.folder.request(&inner.committed);
         drop(slot);
-        inner.checkpointer.committed(bytes.len() as u64);
+        inner.checkpointer.committed(bytes);
         Ok(epoch)
     }
 

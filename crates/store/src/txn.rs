@@ -192,10 +192,10 @@ impl Txn {
         self.slot.is_some() && is_base(&self.base)
     }
 
-    /// Ends it: everything it wrote, and the slot, which must be kept until the writes are published.
-    pub(crate) fn finish(mut self) -> (Arc<SortedWrites>, Option<WriterSlot>) {
+    /// Ends it: everything it wrote, the oldest first, and the slot, which must be kept until the writes are published.
+    pub(crate) fn finish(mut self) -> (Vec<Arc<SortedWrites>>, Option<WriterSlot>) {
         self.end_all_rounds();
         self.seal();
-        (self.sealed.into_one(), self.slot)
+        (self.sealed.into_few(), self.slot)
     }
 }

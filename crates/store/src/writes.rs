@@ -3,6 +3,8 @@
 //! They are gathered by appending, sorted once if they did not come in order, and never change afterwards: so they are
 //! shared by readers, the log and a checkpoint without a copy, and two of them become one by merging.
 
+use std::sync::Arc;
+
 /// Stands for the length of a value where the key is deleted.
 const DELETED: u32 = u32::MAX;
 /// What it takes in memory beside its buffers, roughly.
@@ -109,6 +111,32 @@ impl SortedWrites {
         joined
     }
 
+    /// All of `layers`, the newest first, as one: of equal keys the newest counts. Entries of a layer between which no other one
+    /// has a key are copied at once.
+    pub(crate) fn merged(layers: &[Arc<Self>]) -> Self {
+        let mut merged = Self {
+            bytes: Vec::with_capacity(layers.iter().map(|layer| layer.bytes.len()).sum()),
+            spans: Vec::with_capacity(layers.iter().map(|layer| layer.len()).sum()),
+        };
+        let mut places = vec![0; layers.len()];
+        while let Some(least) = Least::of(layers, &places) {
+            let (layer, from) = (&layers[least.layer], places[least.layer]);
+            let to = match least.next {
+                Some(next) if next == least.key => from + 1,
+                Some(next) => layer.seek(next, from),
+                None => layer.len(),
+            };
+            merged.extend(layer, from..to);
+            places[least.layer] = to;
+            if least.next == Some(least.key) {
+                for (layer, place) in layers.iter().zip(&mut places) {
+                    *place += usize::from(layer.entry(*place).is_some_and(|(key, _)| key == least.key));
+                }
+            }
+        }
+        merged
+    }
+
     /// Adds entries of `from`, whose bytes lie in the order of their keys.
     fn extend(&mut self, from: &Self, places: std::ops::Range<usize>) {
         let spans = &from.spans[places];
@@ -128,6 +156,36 @@ impl SortedWrites {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&bytes[span.start..span.end()]);
         self.spans.push(Span { start, ..*span });
+    }
+}
+
+/// The least of the entries at the places of some layers.
+struct Least<'a> {
+    /// The layer that has it, the first of equal ones.
+    layer: usize,
+    key: &'a [u8],
+    /// The least key of the other layers.
+    next: Option<&'a [u8]>,
+}
+
+impl<'a> Least<'a> {
+    fn of(layers: &'a [Arc<SortedWrites>], places: &[usize]) -> Option<Self> {
+        let mut least: Option<Self> = None;
+        for (layer, (writes, place)) in layers.iter().zip(places).enumerate() {
+            let Some((key, _)) = writes.entry(*place) else {
+                continue;
+            };
+            match &mut least {
+                Some(least) if key >= least.key => {
+                    least.next = Some(least.next.map_or(key, |next| next.min(key)));
+                }
+                _ => {
+                    let next = least.map(|least| least.key);
+                    least = Some(Self { layer, key, next });
+                }
+            }
+        }
+        least
     }
 }
 
@@ -244,6 +302,20 @@ mod tests {
             let above = some(&mut random, &mut later);
             model.append(&mut later);
             same(&SortedWrites::joined(&below, &above), &model);
+        }
+    }
+
+    #[test]
+    fn many_layers_are_what_a_tree_of_them_is() {
+        let mut random = StdRng::seed_from_u64(6);
+        for round in 0..300 {
+            let (mut model, mut layers) = (Model::new(), Vec::new());
+            for _ in 0..round % 7 {
+                let mut later = Model::new();
+                layers.insert(0, Arc::new(some(&mut random, &mut later)));
+                model.append(&mut later);
+            }
+            same(&SortedWrites::merged(&layers), &model);
         }
     }
 

@@ -93,6 +93,13 @@ pub(crate) struct Aggregate {
     errors: ErrorLog,
 }
 
+/// The state before the step.
+struct Before<'a> {
+    reader: &'a Reader,
+    /// Reads the values of groups, in about the order of their keys.
+    values: Prober,
+}
+
 /// What a step means for one call.
 enum Change<'a> {
     /// Sums by the place of the group.
@@ -160,6 +167,10 @@ impl Aggregate {
         let before = txn.before();
         let changes = self.changes(delta, &before, txn)?;
         let (mut changed, mut stored) = (ChangedRows::default(), before.prober());
+        let mut stored_before = Before {
+            reader: &before,
+            values: before.prober(),
+        };
         for place in delta.groups.sorted() {
             let key = delta.groups.entry(place);
             let is_always_there = self.always.contains(key);
@@ -169,7 +180,7 @@ impl Aggregate {
             let old_row = was_there
                 .then(|| self.results(&old, key, &|| before.clone()))
                 .transpose()?;
-            let new = self.change(old, place, delta, &changes, &before, txn)?;
+            let new = self.change(old, place, delta, &changes, &mut stored_before, txn)?;
             let is_there = new.rows > 0 || is_always_there;
             let new_row = is_there
                 .then(|| self.results(&new, key, &|| txn.now()))
@@ -215,7 +226,7 @@ impl Aggregate {
         place: u32,
         delta: &Delta,
         changes: &[Change<'_>],
-        before: &Reader,
+        before: &mut Before<'_>,
         txn: &mut Txn,
     ) -> Result<Group> {
         group.rows = group.rows.saturating_add(delta.groups.weight(place));
@@ -229,9 +240,9 @@ impl Aggregate {
                 Change::Values(values) => {
                     let ordered = OrderedValues {
                         prefix: &self.values_prefix(call, delta.groups.entry(place)),
-                        reader: before,
+                        reader: before.reader,
                     };
-                    let staged = ordered.stage(&values[place as usize], txn)?;
+                    let staged = ordered.stage(&values[place as usize], &mut before.values, txn)?;
                     match accumulator {
                         Accumulator::First(first) => {
                             *first = ordered.first_after(first.as_deref(), &staged)?;

@@ -19,6 +19,8 @@ pub struct SourceTransaction {
     pub time: Timestamp,
     /// What it did, in order.
     pub events: Vec<TableEvent>,
+    /// More of it follows, in the same work or the next piece of it.
+    pub is_continued: bool,
 }
 
 /// Something that happened to a table.
@@ -143,10 +145,45 @@ impl SourceTransaction {
 
     /// How many operations it has.
     pub fn rows(&self) -> usize {
-        let rows = |event: &TableEvent| match event {
-            TableEvent::Rows { changes, .. } => changes.operations.len(),
-            _ => 1,
+        self.events.iter().map(TableEvent::rows).sum()
+    }
+
+    /// Takes its first events away, as many as have about `rows_max` operations, at least one; None if that is all of it, or
+    /// if it changes more than rows: what a table looks like holds for the whole transaction.
+    pub fn split_off_first(&mut self, rows_max: usize) -> Option<Self> {
+        if self.changes_tables() {
+            return None;
+        }
+        let mut rows = 0;
+        let is_within = |event: &TableEvent| {
+            let before = rows;
+            rows += event.rows();
+            before == 0 || rows <= rows_max
         };
-        self.events.iter().map(rows).sum()
+        let first = self
+            .events
+            .iter()
+            .map(is_within)
+            .take_while(|is_within| *is_within);
+        let count = first.count();
+        if count == self.events.len() {
+            return None;
+        }
+        let rest = self.events.split_off(count);
+        Some(Self {
+            events: std::mem::replace(&mut self.events, rest),
+            is_continued: true,
+            ..*self
+        })
+    }
+}
+
+impl TableEvent {
+    /// How many operations it is.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Rows { changes, .. } => changes.operations.len(),
+            _ => 1,
+        }
     }
 }

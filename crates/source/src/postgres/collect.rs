@@ -15,6 +15,8 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use viewfeed_change::{ErrorKind, Result, Timestamp};
 
+/// Rows of a table that are gathered before they are handed to their transaction: a larger one gets them in pieces.
+const GATHERED_ROWS_MAX: usize = 16_384;
 /// Messages that are read before others get their turn.
 const MESSAGES_AT_ONCE: usize = 4096;
 /// Microseconds from 1970 to 2000, where Postgres' time begins.
@@ -96,6 +98,7 @@ impl Collector {
             end: committed.end,
             time: Timestamp(committed.time.0.saturating_add(POSTGRES_BEGAN_US)),
             events: Vec::new(),
+            is_continued: false,
         });
         self.unreadable.clear();
         let mut messages = 0;
@@ -198,10 +201,14 @@ impl Collector {
         match gathered.push(change, old, new) {
             Err(error) if error.kind() == ErrorKind::Precondition => {
                 self.set_unreadable(oid, &error.to_string());
-                Ok(())
+                return Ok(());
             }
-            done => done,
+            done => done?,
         }
+        if gathered.operations.len() >= GATHERED_ROWS_MAX {
+            self.flush();
+        }
+        Ok(())
     }
 
     /// The rest of the transaction is read without this table.

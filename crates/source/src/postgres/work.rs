@@ -7,6 +7,10 @@ use arrow::array::RecordBatch;
 use std::sync::Arc;
 use viewfeed_change::Result;
 
+/// Operations of transactions that are applied at a time. More are applied in pieces, each followed by what the views make of
+/// it, so that a large transaction takes the memory of a small one beside what it writes.
+const PIECE_OPERATIONS_MAX: usize = 1 << 16;
+
 /// Something to be applied.
 #[derive(Debug)]
 pub enum Work {
@@ -96,11 +100,14 @@ pub struct Applied {
 }
 
 impl Work {
-    /// Whether it needs an epoch of its own, because it changes what exists or becomes readable.
+    /// Whether it needs an epoch of its own, because it changes what exists or becomes readable, or comes in pieces.
     pub fn is_exclusive(&self) -> bool {
         match self {
             Self::Copied { .. } | Self::Position(_) => false,
-            Self::Transactions(transactions) => transactions.iter().any(SourceTransaction::changes_tables),
+            Self::Transactions(transactions) => {
+                self.rows() > PIECE_OPERATIONS_MAX
+                    || transactions.iter().any(SourceTransaction::changes_tables)
+            }
             Self::Slot(_)
             | Self::Tables(_)
             | Self::BeginCopy { .. }
@@ -108,6 +115,14 @@ impl Work {
             | Self::Again { .. }
             | Self::GiveUp { .. }
             | Self::Break { .. } => true,
+        }
+    }
+
+    /// The same in pieces, to be applied one after another in one epoch; at least one, and mostly just one.
+    pub fn pieces(self) -> Vec<Self> {
+        match self {
+            Self::Transactions(transactions) => pieces_of(transactions),
+            whole => vec![whole],
         }
     }
 
@@ -119,6 +134,25 @@ impl Work {
             _ => 1,
         }
     }
+}
+
+fn pieces_of(transactions: Vec<SourceTransaction>) -> Vec<Work> {
+    let (mut pieces, mut piece, mut room) = (Vec::new(), Vec::new(), PIECE_OPERATIONS_MAX);
+    for mut transaction in transactions {
+        if room == 0 {
+            pieces.push(Work::Transactions(std::mem::take(&mut piece)));
+            room = PIECE_OPERATIONS_MAX;
+        }
+        while let Some(first) = transaction.split_off_first(room) {
+            piece.push(first);
+            pieces.push(Work::Transactions(std::mem::take(&mut piece)));
+            room = PIECE_OPERATIONS_MAX;
+        }
+        room = room.saturating_sub(transaction.rows());
+        piece.push(transaction);
+    }
+    pieces.push(Work::Transactions(piece));
+    pieces
 }
 
 /// The loop, as a source sees it.

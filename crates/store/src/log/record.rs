@@ -9,14 +9,17 @@
 //! writes  = count (key · 0 | key · value length + 1 · value)
 //! ```
 //!
-//! `synced` is the last epoch known to be on disk when the record was made: it tells damage from what a crash leaves.
+//! Of a key that was written more than once the last write counts. `synced` is the last epoch known to be on disk when the record was made: it tells damage from what a crash leaves.
 
+use super::output::Output;
 use super::{LoggedDelta, LoggedEpoch, LoggedTransaction};
 use crate::writes::{SortedWrites, WritesBuilder};
 use crate::{EpochRecord, varint};
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
 use viewfeed_change::row::{self, RowCodec, Rows};
 use viewfeed_change::{
-    Delta, Epoch, Error, ErrorKind, Position, RelationId, Result, SourceId, Timestamp, TransactionId,
+    Delta, Epoch, Error, Position, RelationId, Result, SourceId, Timestamp, TransactionId,
 };
 
 /// Length and checksum.
@@ -24,7 +27,9 @@ pub(super) const FRAME_BYTES: usize = 8;
 /// The payload up to the feed.
 pub(super) const HEAD_BYTES: usize = 30;
 /// No epoch may be larger: it is written and read as one piece.
-const RECORD_BYTES_MAX: usize = 1 << 30;
+pub(super) const RECORD_BYTES_MAX: usize = 1 << 30;
+/// Rows that are turned into bytes before these are handed on.
+const ROWS_AT_ONCE: usize = 8192;
 /// The form written; older ones must stay readable.
 const VERSION: u8 = 1;
 
@@ -37,39 +42,31 @@ pub(super) struct Head {
     feed_bytes: usize,
 }
 
-/// A whole record, frame included.
+/// A whole record, frame included, into `output`. Of a key that is in several `writes` the last one counts. Gives its length.
 pub(crate) fn encode(
     epoch: Epoch,
     synced: Epoch,
     record: &EpochRecord,
-    writes: &SortedWrites,
-) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(FRAME_BYTES + HEAD_BYTES + writes.encoded_bytes());
-    out.extend([0; FRAME_BYTES]);
-    out.extend([VERSION, row::VERSION]);
-    out.extend(epoch.0.to_le_bytes());
-    out.extend(synced.0.to_le_bytes());
-    out.extend(record.commit_time.0.to_le_bytes());
-    out.extend([0; 4]);
-    let feed_start = out.len();
-    put_feed(&mut out, record)?;
-    let feed_bytes = out.len() - feed_start;
-    put_writes(&mut out, writes);
-    if out.len() > RECORD_BYTES_MAX {
-        let message = format!(
-            "one epoch would take {} bytes, more than {RECORD_BYTES_MAX}",
-            out.len()
-        );
-        return Err(
-            Error::new(ErrorKind::Exhausted, "EPOCH_TOO_LARGE", message).hint("change fewer rows at a time")
-        );
-    }
-    out[feed_start - 4..feed_start].copy_from_slice(&(feed_bytes as u32).to_le_bytes());
-    let length = ((out.len() - FRAME_BYTES) as u32).to_le_bytes();
-    let checksum = checksum(length, &out[FRAME_BYTES..]);
-    out[..4].copy_from_slice(&length);
-    out[4..8].copy_from_slice(&checksum.to_le_bytes());
-    Ok(out)
+    writes: &[Arc<SortedWrites>],
+    mut output: Output<'_>,
+) -> Result<usize> {
+    let start = output.len();
+    put_feed(&mut output, record)?;
+    let feed_bytes = output.len() - start;
+    put_writes(&mut output, writes)?;
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    head.extend([VERSION, row::VERSION]);
+    head.extend(epoch.0.to_le_bytes());
+    head.extend(synced.0.to_le_bytes());
+    head.extend(record.commit_time.0.to_le_bytes());
+    head.extend((feed_bytes as u32).to_le_bytes());
+    output.finish(head.try_into().expect("the head has its length"))
+}
+
+/// About how long a record of these writes is, if feeds see little of it.
+pub(crate) fn bytes_about(writes: &[Arc<SortedWrites>]) -> usize {
+    let writes: usize = writes.iter().map(|layer| layer.encoded_bytes()).sum();
+    FRAME_BYTES + HEAD_BYTES + writes
 }
 
 /// The payload's length and its checksum, as the frame says.
@@ -139,38 +136,69 @@ pub(super) fn decode_writes(payload: &[u8]) -> Result<SortedWrites> {
     Ok(writes.finish())
 }
 
-fn put_feed(out: &mut Vec<u8>, record: &EpochRecord) -> Result<()> {
-    varint::put(out, record.transactions.len() as u64);
+fn put_feed(output: &mut Output<'_>, record: &EpochRecord) -> Result<()> {
+    let mut rows = PutRows {
+        schema_versions: &record.schema_versions,
+        codec: None,
+    };
+    varint::put(&mut output.bytes, record.transactions.len() as u64);
     for transaction in &record.transactions {
+        let out = &mut output.bytes;
         put_sized(out, transaction.source.0.as_bytes());
         varint::put(out, transaction.id.0);
         put_sized(out, &transaction.position.0);
         varint::put_signed(out, transaction.commit_time.0);
         varint::put(out, transaction.changes.len() as u64);
         for change in &transaction.changes {
-            put_delta(out, change, record)?;
+            rows.put_delta(output, change)?;
         }
     }
-    varint::put(out, record.deltas.len() as u64);
+    varint::put(&mut output.bytes, record.deltas.len() as u64);
     record
         .deltas
         .iter()
-        .try_for_each(|delta| put_delta(out, delta, record))
+        .try_for_each(|delta| rows.put_delta(output, delta))
 }
 
-fn put_delta(out: &mut Vec<u8>, delta: &Delta, record: &EpochRecord) -> Result<()> {
-    let versions = &record.schema_versions;
-    let Some((_, version)) = versions.iter().find(|(id, _)| *id == delta.relation) else {
-        let id = delta.relation.0;
-        return Err(Error::internal(format!("no schema version for relation {id}")));
-    };
-    varint::put(out, delta.relation.0.into());
-    varint::put(out, (*version).into());
-    varint::put(out, delta.batch.len() as u64);
-    put_weights(out, delta.batch.weights());
-    let rows = RowCodec::for_schema(&delta.batch.schema())?.encode(delta.batch.rows())?;
-    rows.iter().for_each(|row| put_sized(out, row));
-    Ok(())
+/// Puts rows, mostly of the same few relations.
+struct PutRows<'a> {
+    schema_versions: &'a [(RelationId, u32)],
+    /// That of the rows before.
+    codec: Option<RowCodec>,
+}
+
+impl PutRows<'_> {
+    fn put_delta(&mut self, output: &mut Output<'_>, delta: &Delta) -> Result<()> {
+        let versions = self.schema_versions;
+        let Some((_, version)) = versions.iter().find(|(id, _)| *id == delta.relation) else {
+            let id = delta.relation.0;
+            return Err(Error::internal(format!("no schema version for relation {id}")));
+        };
+        let out = &mut output.bytes;
+        varint::put(out, delta.relation.0.into());
+        varint::put(out, (*version).into());
+        varint::put(out, delta.batch.len() as u64);
+        put_weights(out, delta.batch.weights());
+        let (rows, codec) = (delta.batch.rows(), self.codec_of(&delta.batch.schema())?);
+        for start in (0..rows.num_rows()).step_by(ROWS_AT_ONCE) {
+            let some = rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start));
+            let encoded = codec.encode(&some)?;
+            encoded.iter().for_each(|row| put_sized(&mut output.bytes, row));
+            output.pass()?;
+        }
+        Ok(())
+    }
+
+    fn codec_of(&mut self, schema: &SchemaRef) -> Result<&RowCodec> {
+        let is_same = |codec: &RowCodec| Arc::ptr_eq(codec.schema(), schema);
+        if !self.codec.as_ref().is_some_and(is_same) {
+            self.codec = None;
+        }
+        match &mut self.codec {
+            Some(codec) => Ok(codec),
+            none => Ok(none.insert(RowCodec::for_schema(schema)?)),
+        }
+    }
 }
 
 fn put_weights(out: &mut Vec<u8>, weights: &[i64]) {
@@ -184,9 +212,11 @@ fn put_weights(out: &mut Vec<u8>, weights: &[i64]) {
     }
 }
 
-fn put_writes(out: &mut Vec<u8>, writes: &SortedWrites) {
-    varint::put(out, writes.len() as u64);
-    for (key, value) in writes.iter() {
+fn put_writes(output: &mut Output<'_>, writes: &[Arc<SortedWrites>]) -> Result<()> {
+    let count: usize = writes.iter().map(|layer| layer.len()).sum();
+    varint::put(&mut output.bytes, count as u64);
+    for (key, value) in writes.iter().flat_map(|layer| layer.iter()) {
+        let out = &mut output.bytes;
         put_sized(out, key);
         match value {
             None => out.push(0),
@@ -195,7 +225,9 @@ fn put_writes(out: &mut Vec<u8>, writes: &SortedWrites) {
                 out.extend(value);
             }
         }
+        output.pass()?;
     }
+    Ok(())
 }
 
 fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -1,7 +1,7 @@
 //! Facts about the log that need a fault no outside door can cause, and about damage of unsynced records.
 
 use super::writer::Fault;
-use super::{LogReader, encode, open};
+use super::{LogReader, bytes_about, encode, open};
 use crate::EpochRecord;
 use crate::log::Log;
 use crate::writes::SortedWrites;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, ErrorKind, Result, Timestamp};
 
-fn record(epoch: u64, synced: u64) -> Vec<u8> {
+fn append_synced(log: &Log, epoch: u64, synced: u64) -> Result<u64> {
     let nothing = EpochRecord {
         commit_time: Timestamp(0),
         transactions: Vec::new(),
@@ -18,7 +18,10 @@ fn record(epoch: u64, synced: u64) -> Vec<u8> {
         schema_versions: Vec::new(),
     };
     let writes = SortedWrites::from_iter([(&b"k"[..], Some(&[epoch as u8; 50][..]))]);
-    encode(Epoch(epoch), Epoch(synced), &nothing, &writes).unwrap()
+    let writes = [Arc::new(writes)];
+    log.append(Epoch(epoch), Timestamp(0), bytes_about(&writes), |output| {
+        encode(Epoch(epoch), Epoch(synced), &nothing, &writes, output)
+    })
 }
 
 fn open_at(dir: &Path) -> Result<(Arc<Log>, Vec<u64>)> {
@@ -27,20 +30,20 @@ fn open_at(dir: &Path) -> Result<(Arc<Log>, Vec<u64>)> {
     Ok((Arc::new(log), replayed))
 }
 
-fn append(log: &Log, epoch: u64) -> Result<()> {
-    log.append(Epoch(epoch), Timestamp(0), &record(epoch, log.synced().0))
+fn append(log: &Log, epoch: u64) -> Result<u64> {
+    append_synced(log, epoch, log.synced().0)
 }
 
 #[test]
 fn a_full_disk_loses_the_epoch_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open_at(dir.path()).unwrap();
-    append(&log, 1).unwrap();
+    let record_bytes = append(&log, 1).unwrap() as usize;
     log.sync().unwrap();
     let size = fs::metadata(dir.path().join("00000000000000000001.log"))
         .unwrap()
         .len();
-    for bytes in 0..record(2, 1).len() {
+    for bytes in 0..record_bytes {
         log.inject(Fault::FullAfter(bytes));
         let error = append(&log, 2).unwrap_err();
         assert_eq!(
@@ -70,7 +73,7 @@ fn a_failed_sync_refuses_every_later_epoch_until_restart() {
     log.sync().unwrap();
     append(&log, 2).unwrap();
     log.inject(Fault::Sync);
-    for error in [log.sync(), append(&log, 3), log.sync()].map(Result::unwrap_err) {
+    for error in [log.sync(), append(&log, 3).map(drop), log.sync()].map(Result::unwrap_err) {
         assert_eq!(
             (error.kind(), error.reason()),
             (ErrorKind::Unavailable, "STORE_POISONED")
@@ -92,13 +95,11 @@ fn a_hole_is_cut_unless_a_later_record_says_it_was_durable() {
     for (synced_by_third, is_cut) in [(1, true), (2, false)] {
         let dir = tempfile::tempdir().unwrap();
         let (log, _) = open_at(dir.path()).unwrap();
-        for (epoch, synced) in [(1, 0), (2, 1), (3, synced_by_third)] {
-            log.append(Epoch(epoch), Timestamp(0), &record(epoch, synced))
-                .unwrap();
-        }
+        let records = [(1, 0), (2, 1), (3, synced_by_third)];
+        let lengths = records.map(|(epoch, synced)| append_synced(&log, epoch, synced).unwrap());
         drop(log);
         let mut bytes = fs::read(path(dir.path())).unwrap();
-        let second = 8 + record(1, 0).len();
+        let second = 8 + lengths[0] as usize;
         bytes[second..second + 60].fill(0);
         fs::write(path(dir.path()), bytes).unwrap();
         match open_at(dir.path()) {

@@ -3,6 +3,7 @@
 //! A failed write is undone by cutting the file back; a failed sync poisons the log, because afterwards nobody can say
 //! what is on disk.
 
+use super::output::Output;
 use super::segment::MAGIC;
 use crate::Retention;
 use crate::folder::sync_dir;
@@ -88,18 +89,52 @@ impl Log {
             .sum()
     }
 
-    /// Writes the record of `epoch`, which follows the last one. All or nothing; durable after [`Self::sync`].
-    pub(crate) fn append(&self, epoch: Epoch, commit_time: Timestamp, record: &[u8]) -> Result<()> {
+    /// Writes the record of `epoch`, which follows the last one, as `encode` makes it: about `bytes_about` bytes, and as many as
+    /// it says, which are given back. All or nothing; durable after [`Self::sync`]. Only one is written at a time.
+    pub(crate) fn append(
+        &self,
+        epoch: Epoch,
+        commit_time: Timestamp,
+        bytes_about: usize,
+        encode: impl FnOnce(Output<'_>) -> Result<usize>,
+    ) -> Result<u64> {
+        let mut end = self.end_for(epoch, bytes_about)?;
+        // Without the lock: a large record takes long, and nobody else writes.
+        let encoded = encode(Output::new(&mut |at, bytes| end.write(at, bytes)));
+        let mut state = self.state.lock();
+        match encoded {
+            Ok(bytes) => {
+                state.note(epoch, commit_time, bytes as u64);
+                Ok(bytes as u64)
+            }
+            Err(error) => match state.file.set_len(end.offset) {
+                Ok(()) => Err(error),
+                Err(cut_failed) => Err(state.poison(cut_failed)),
+            },
+        }
+    }
+
+    /// Where the record of `epoch` goes.
+    fn end_for(&self, epoch: Epoch, bytes_about: usize) -> Result<End> {
         let mut state = self.state.lock();
         state.check_healthy()?;
         let active = state.active();
-        let is_full = active.bytes + record.len() as u64 > self.segment_bytes;
+        let is_full = active.bytes + bytes_about as u64 > self.segment_bytes;
         if is_full && active.first != epoch {
             self.start_segment(&mut state, epoch)?;
         }
-        state.write(record)?;
-        state.note(epoch, commit_time, record.len() as u64);
-        Ok(())
+        Ok(End {
+            file: state.file.clone(),
+            offset: state.active().bytes,
+            #[cfg(test)]
+            fault: match state.fault {
+                Some(Fault::FullAfter(bytes)) => {
+                    state.fault = None;
+                    Some(bytes)
+                }
+                _ => None,
+            },
+        })
     }
 
     /// Returns when everything appended before is on disk. After a failure the log takes nothing any more.
@@ -211,34 +246,33 @@ impl State {
         poisoned().because(error)
     }
 
-    /// Appends the record to the active segment, or leaves the segment as it was.
-    fn write(&mut self, record: &[u8]) -> Result<()> {
-        let end = self.active().bytes;
-        let Err(error) = self.write_at(end, record) else {
-            return Ok(());
-        };
-        match self.file.set_len(end) {
-            Ok(()) => Err(Error::from(error)),
-            Err(cut_failed) => Err(self.poison(cut_failed)),
-        }
-    }
-
-    fn write_at(&mut self, offset: u64, record: &[u8]) -> IoResult<()> {
-        let mut file = self.file.as_ref();
-        file.seek(SeekFrom::Start(offset))?;
-        #[cfg(test)]
-        if let Some(Fault::FullAfter(bytes)) = self.fault {
-            self.fault = None;
-            file.write_all(&record[..bytes.min(record.len())])?;
-            return Err(std::io::ErrorKind::StorageFull.into());
-        }
-        file.write_all(record)
-    }
-
     fn note(&mut self, epoch: Epoch, commit_time: Timestamp, record_bytes: u64) {
         self.last = epoch;
         self.last_time = commit_time;
         self.active().note(epoch, commit_time, record_bytes);
+    }
+}
+
+/// The end of the active segment.
+struct End {
+    file: Arc<File>,
+    offset: u64,
+    /// The disk is full after so many bytes.
+    #[cfg(test)]
+    fault: Option<usize>,
+}
+
+impl End {
+    /// Writes `bytes` at a place behind it.
+    fn write(&mut self, at: usize, bytes: &[u8]) -> IoResult<()> {
+        let mut file = self.file.as_ref();
+        file.seek(SeekFrom::Start(self.offset + at as u64))?;
+        #[cfg(test)]
+        if let Some(full) = self.fault.filter(|full| *full < at + bytes.len()) {
+            file.write_all(&bytes[..full.saturating_sub(at)])?;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        file.write_all(bytes)
     }
 }
 

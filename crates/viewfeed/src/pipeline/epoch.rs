@@ -114,11 +114,19 @@ impl OpenEpoch {
         });
     }
 
-    /// Adds a transaction of another source, whose changes are already among those pending.
+    /// Adds a transaction of another source, or the next piece of the last one; its changes are already among those pending.
     pub(super) fn push_from(&mut self, source: &str, transaction: IngestedTransaction) {
+        let id = TransactionId(transaction.end.0);
+        if let Some(last) = self.transactions.last_mut()
+            && last.id == id
+            && *last.source.0 == *source
+        {
+            last.changes.extend(transaction.changes);
+            return;
+        }
         self.transactions.push(Transaction {
             source: SourceId::new(source),
-            id: TransactionId(transaction.end.0),
+            id,
             position: transaction.end.to_position(),
             commit_time: transaction.time.unwrap_or(self.now),
             changes: transaction.changes,

@@ -53,12 +53,22 @@ impl Pipeline {
                 applied(source, &settings, epoch)
             }
             SourceJob::Drop => self.drop_source(source, epoch),
-            SourceJob::Work(work) => {
-                let (applied, ingested) = ingest(source, work, epoch)?;
-                self.follow_source(source, ingested, epoch)?;
-                Ok(applied)
-            }
+            SourceJob::Work(work) => self.source_pieces(source, work, epoch),
         }
+    }
+
+    /// What comes in pieces is shown to the views a piece at a time.
+    fn source_pieces(&mut self, source: &str, work: Work, epoch: &mut OpenEpoch) -> Result<Applied> {
+        let mut pieces = work.pieces();
+        let last = pieces.pop().expect("work has at least one piece");
+        for piece in pieces {
+            let (_, ingested) = ingest(source, piece, epoch)?;
+            self.follow_source(source, ingested, epoch)?;
+            self.flush(epoch);
+        }
+        let (applied, ingested) = ingest(source, last, epoch)?;
+        self.follow_source(source, ingested, epoch)?;
+        Ok(applied)
     }
 
     fn drop_source(&mut self, source: &str, epoch: &mut OpenEpoch) -> Result<Applied> {

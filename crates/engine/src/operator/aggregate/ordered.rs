@@ -10,7 +10,7 @@ use crate::operator::tally::Tally;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use viewfeed_change::{Error, Result};
-use viewfeed_store::{Reader, Txn};
+use viewfeed_store::{Prober, Reader, Txn};
 
 /// The values of one group of one call.
 pub(super) struct OrderedValues<'a> {
@@ -32,15 +32,20 @@ pub(super) struct Staged<'a> {
 }
 
 impl OrderedValues<'_> {
-    /// Stages the changed counts over those of the state before.
-    pub(super) fn stage<'a>(&self, changes: &Changes<'a>, txn: &mut Txn) -> Result<Staged<'a>> {
+    /// Stages the changed counts over those of the state before, which `stored` reads.
+    pub(super) fn stage<'a>(
+        &self,
+        changes: &Changes<'a>,
+        stored: &mut Prober,
+        txn: &mut Txn,
+    ) -> Result<Staged<'a>> {
         let mut staged = Staged {
             first: None,
             gone: Vec::new(),
         };
         for (value, weight) in changes {
             let key = [self.prefix, value].concat();
-            let old = self.reader.get(&key)?.map_or(Ok(0), |bytes| count_of(&bytes))?;
+            let old = stored.get(&key)?.map_or(Ok(0), |bytes| count_of(&bytes))?;
             match old.saturating_add(*weight) {
                 ..0 => return Err(negative()),
                 0 => {

@@ -53,7 +53,9 @@ impl Ingest<'_> {
             }
         }
         self.flush_all(&mut followed)?;
-        self.reach(last.end)?;
+        if !last.is_continued {
+            self.reach(last.end)?;
+        }
         let done = new.iter().zip(followed.changes);
         let done = done.filter(|(_, changes)| !changes.is_empty());
         ingested.transactions = done

@@ -7,6 +7,8 @@ use viewfeed_source::postgres::{Lsn, Received, ReplicationStream};
 /// Of pgoutput's messages.
 const INSERT: u8 = b'I';
 const COMMIT: u8 = b'C';
+/// Of a transaction that was sent while it was running.
+const STREAM_COMMIT: u8 = b'c';
 
 /// When each of the next `count` transactions with rows has arrived, in the order of their commits.
 pub(super) async fn receive(mut stream: ReplicationStream, count: usize) -> Result<Vec<Instant>> {
@@ -18,7 +20,7 @@ pub(super) async fn receive(mut stream: ReplicationStream, count: usize) -> Resu
         };
         match data.first() {
             Some(&INSERT) => has_rows = true,
-            Some(&COMMIT) => {
+            Some(&(COMMIT | STREAM_COMMIT)) => {
                 if std::mem::take(&mut has_rows) {
                     arrived.push(Instant::now());
                 }

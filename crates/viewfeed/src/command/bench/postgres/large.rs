@@ -1,12 +1,15 @@
-//! One transaction of very many rows: from its commit until a view over it shows it, and what it takes here and at the server.
+//! One transaction of very many rows: from its commit until a view over it shows it, beside when it has arrived at a bare
+//! replication client, and what it takes here and at the server.
 
-use super::database::Database;
-use super::{VIEW, catch_up, follow, mib, print};
-use std::time::Instant;
+use super::database::{Database, NAME};
+use super::{VIEW, catch_up, follow, hop, mib, print};
+use std::time::{Duration, Instant};
 use viewfeed_change::{Error, Result};
 
 /// Prints one line.
 pub(super) async fn run(database: &Database, rows: u64) -> Result<()> {
+    let hop = bare_hop(database, rows).await?;
+    database.reset().await?;
     let server = follow(database).await?;
     server.sql(VIEW).await?;
     let before = server.peak_resident_bytes()?;
@@ -27,6 +30,7 @@ pub(super) async fn run(database: &Database, rows: u64) -> Result<()> {
     let line = vec![
         rows.to_string(),
         format!("{:.2}", taken.as_secs_f64()),
+        format!("{:.2}", hop.as_secs_f64()),
         mib(before),
         mib(server.peak_resident_bytes()?),
         shown(written.map(|(spilled, _)| spilled)),
@@ -35,6 +39,7 @@ pub(super) async fn run(database: &Database, rows: u64) -> Result<()> {
     let header = [
         "rows of the transaction",
         "COMMIT → in the view, s",
+        "bare hop, s",
         "peak MiB before",
         "peak MiB",
         "spilled by the server, MiB",
@@ -42,4 +47,21 @@ pub(super) async fn run(database: &Database, rows: u64) -> Result<()> {
     ];
     print("large transaction", &header, vec![line]);
     Ok(())
+}
+
+/// From the commit of such a transaction until all of it has arrived at a client that does nothing with it.
+async fn bare_hop(database: &Database, rows: u64) -> Result<Duration> {
+    let publication = format!("CREATE PUBLICATION {NAME} FOR TABLE {NAME}.orders");
+    database.run(&publication).await?;
+    database.make_peer_slot().await?;
+    let arriving = tokio::spawn(hop::receive(database.peer_stream().await?, 1));
+    database.run("BEGIN").await?;
+    database.insert_here(0, rows).await?;
+    let start = Instant::now();
+    database.run("COMMIT").await?;
+    let arrived = arriving.await;
+    let arrived = arrived.map_err(|error| Error::internal("the bare client stopped").because(error))??;
+    Ok(arrived
+        .first()
+        .map_or(Duration::ZERO, |arrived| arrived.duration_since(start)))
 }
