@@ -539,3 +539,44 @@ fn who_waits_is_answered_although_the_connection_is_lost_meanwhile() {
     }
     assert!(proxy.cuts() > 5, "{}", proxy.cuts());
 }
+
+/// More rows than are applied at a time.
+#[test]
+fn a_large_transaction_is_seen_whole_or_not_at_all() {
+    let (_primary, mut psql, _dir, server) = followed(PLAIN);
+    let view = "SELECT count(*) AS n, sum(size) AS sizes, max(id) AS last FROM shop.item";
+    sql(&server, &format!("CREATE MATERIALIZED VIEW totals AS {view}"));
+    let before = rows(&server, "SELECT * FROM totals");
+    run(
+        &mut psql,
+        &[
+            "BEGIN",
+            "INSERT INTO item SELECT i, 'n' || i, i % 7 FROM generate_series(1001, 120000) i",
+            "UPDATE item SET size = size + 1 WHERE id % 2 = 0",
+            "DELETE FROM item WHERE id % 5 = 0",
+            "UPDATE item SET id = id + 1000000 WHERE id % 3 = 0",
+            "COMMIT",
+        ],
+    );
+    let position = psql.query("SELECT pg_current_wal_lsn()").unwrap()[0][0].clone();
+    let until = format!("WAIT FOR SOURCE shop UNTIL '{}'", position.unwrap());
+    let seen = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| sql(&server, &until));
+        let mut seen = Vec::new();
+        while !waiter.is_finished() {
+            seen.extend(sql(&server, "SELECT * FROM totals"));
+        }
+        seen.dedup();
+        seen
+    });
+    let after = sql(&server, view);
+    let are_whole = seen.iter().all(|row| *row == before[0] || *row == after[0]);
+    assert!(are_whole, "{before:?} became {seen:?}, then {after:?}");
+    assert_eq!(sql(&server, "SELECT * FROM totals"), after);
+    let there = psql
+        .query("SELECT count(*), sum(size), max(id) FROM item")
+        .unwrap();
+    let here = ["n", "sizes", "last"].map(|name| Some(after[0][name].to_string()));
+    assert_eq!(there[0], here);
+    is_same(&server, &mut psql, "item", "id, name, size");
+}

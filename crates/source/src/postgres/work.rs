@@ -160,3 +160,79 @@ pub trait Loop: Send + Sync + 'static {
     /// Applies `work` and answers when that is durable. After an error nothing of it was applied.
     fn apply(&self, work: Work) -> impl Future<Output = Result<Applied>> + Send;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::pgoutput::Xid;
+    use crate::postgres::{RowChange, RowChanges, TableEvent};
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::Schema;
+    use viewfeed_change::Timestamp;
+
+    const EVENT_OPERATIONS: usize = PIECE_OPERATIONS_MAX / 4;
+
+    /// A transaction of so many events, each a quarter of a piece.
+    fn transaction(end: u64, events: usize) -> SourceTransaction {
+        let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let event = TableEvent::Rows {
+            table: Oid(1),
+            changes: RowChanges {
+                operations: vec![RowChange::Insert; EVENT_OPERATIONS],
+                new: empty.clone(),
+                old: empty,
+                unchanged: Default::default(),
+            },
+        };
+        SourceTransaction {
+            xid: Xid(end as u32),
+            commit: Lsn(end),
+            end: Lsn(end),
+            time: Timestamp(0),
+            events: vec![event; events],
+            is_continued: false,
+        }
+    }
+
+    /// Of each piece its parts of transactions: which one, how many events, whether more of it follows.
+    fn pieces(transactions: Vec<SourceTransaction>) -> Vec<Vec<(u64, usize, bool)>> {
+        let pieces = Work::Transactions(transactions).pieces().into_iter();
+        let parts = pieces.map(|piece| match piece {
+            Work::Transactions(transactions) => transactions
+                .iter()
+                .map(|part| (part.end.0, part.events.len(), part.is_continued))
+                .collect(),
+            other => panic!("{other:?}"),
+        });
+        parts.collect()
+    }
+
+    #[test]
+    fn a_large_transaction_comes_in_pieces_and_small_ones_together() {
+        assert_eq!(pieces(vec![]), [vec![]]);
+        let small = vec![transaction(1, 1), transaction(2, 2)];
+        assert!(!Work::Transactions(small.clone()).is_exclusive());
+        assert_eq!(pieces(small), [vec![(1, 1, false), (2, 2, false)]]);
+        let mixed = vec![
+            transaction(1, 1),
+            transaction(2, 9),
+            transaction(3, 1),
+            transaction(4, 3),
+        ];
+        assert!(Work::Transactions(mixed.clone()).is_exclusive());
+        let expected = [
+            vec![(1, 1, false), (2, 3, true)],
+            vec![(2, 4, true)],
+            vec![(2, 2, false), (3, 1, false), (4, 1, true)],
+            vec![(4, 2, false)],
+        ];
+        assert_eq!(pieces(mixed), expected);
+    }
+
+    #[test]
+    fn a_transaction_that_changes_what_a_table_is_stays_whole() {
+        let mut changing = transaction(1, 9);
+        changing.events.push(TableEvent::Missed { table: Oid(1) });
+        assert_eq!(pieces(vec![changing]), [vec![(1, 10, false)]]);
+    }
+}
