@@ -26,8 +26,8 @@ use viewfeed_change::{
 pub(super) const FRAME_BYTES: usize = 8;
 /// The payload up to the feed.
 pub(super) const HEAD_BYTES: usize = 30;
-/// No epoch may be larger: it is written and read as one piece.
-pub(super) const RECORD_BYTES_MAX: usize = 1 << 30;
+/// No epoch may be larger: its length has 32 bits, and it is read as one piece.
+pub(super) const RECORD_BYTES_MAX: usize = u32::MAX as usize;
 /// Rows that are turned into bytes before these are handed on.
 const ROWS_AT_ONCE: usize = 8192;
 /// The form written; older ones must stay readable.
