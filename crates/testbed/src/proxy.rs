@@ -1,7 +1,7 @@
 //! A TCP proxy that a test puts between two programs, to cut and to stall their connections: what happens to them in the
 //! world. Forwards bytes and knows no protocol.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -32,6 +32,9 @@ struct Shared {
 struct State {
     is_ended: bool,
     is_stalled: bool,
+    /// How many more connections pass, if later ones are held; and those that are.
+    left_connections: Option<usize>,
+    held: BTreeSet<u64>,
     /// Bytes that still go to clients before everything is cut.
     left_bytes: Option<usize>,
     /// Both ends, by number.
@@ -99,9 +102,36 @@ impl Proxy {
         self.shared.state().is_stalled = true;
     }
 
-    /// Lets bytes pass again.
+    /// Lets so many more connections pass; those that come later are made, but no byte of theirs passes.
+    pub fn hold_after(&self, connections: usize) {
+        self.shared.state().left_connections = Some(connections);
+    }
+
+    /// Returns when a connection is being held.
+    ///
+    /// # Panics
+    /// If none is after a minute.
+    pub fn wait_for_held(&self) {
+        let missing = |state: &mut State| state.held.is_empty();
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.state(), CONNECTION_WAIT, missing);
+        let (state, waited) = waited.expect("nobody panics with the lock");
+        assert!(
+            !waited.timed_out(),
+            "{} connections, none is held",
+            state.connections.len()
+        );
+    }
+
+    /// Lets bytes and connections pass again.
     pub fn resume(&self) {
-        self.shared.state().is_stalled = false;
+        let mut state = self.shared.state();
+        state.is_stalled = false;
+        state.left_connections = None;
+        state.held.clear();
+        drop(state);
         self.shared.changed.notify_all();
     }
 
@@ -134,6 +164,7 @@ impl Shared {
 
     fn cut(state: &mut State) {
         state.left_bytes = None;
+        state.held.clear();
         state.cuts += u64::from(!state.connections.is_empty());
         for end in std::mem::take(&mut state.connections).into_values().flatten() {
             // The other side may have closed it.
@@ -177,6 +208,13 @@ impl Shared {
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
         state.connections.insert(number, ends);
+        match &mut state.left_connections {
+            Some(0) => {
+                state.held.insert(number);
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         drop(state);
         self.changed.notify_all();
         let pump = |from, to, to_client| {
@@ -190,7 +228,7 @@ impl Shared {
     fn pump(&self, number: u64, mut from: TcpStream, mut to: TcpStream, to_client: bool) {
         let mut chunk = vec![0; CHUNK_BYTES];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
-            let passing = self.pass(count, to_client);
+            let passing = self.pass(number, count, to_client);
             if to.write_all(&chunk[..passing]).is_err() {
                 break;
             }
@@ -202,13 +240,15 @@ impl Shared {
         for end in [from, to] {
             let _ = end.shutdown(Shutdown::Both);
         }
-        self.state().connections.remove(&number);
+        let mut state = self.state();
+        state.connections.remove(&number);
+        state.held.remove(&number);
     }
 
     /// Waits until bytes may pass; gives how many of `count`.
-    fn pass(&self, count: usize, to_client: bool) -> usize {
+    fn pass(&self, number: u64, count: usize, to_client: bool) -> usize {
         let state = self.state();
-        let waits = |state: &mut State| state.is_stalled && !state.is_ended;
+        let waits = |state: &mut State| (state.is_stalled || state.held.contains(&number)) && !state.is_ended;
         let waited = self.changed.wait_while(state, waits);
         let mut state = waited.expect("nobody panics with the lock");
         match &mut state.left_bytes {
@@ -254,6 +294,26 @@ mod tests {
         proxy.resume();
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"pong");
+    }
+
+    #[test]
+    fn connections_that_come_later_can_be_held() {
+        let proxy = Proxy::start(echo());
+        let connect = || TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+        proxy.hold_after(1);
+        let (mut first, mut second) = (connect(), connect());
+        proxy.wait_for_held();
+        let mut answer = [0; 4];
+        second.write_all(b"late").unwrap();
+        first.write_all(b"soon").unwrap();
+        first.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"soon");
+        second.set_nonblocking(true).unwrap();
+        assert!(second.read(&mut answer).is_err());
+        second.set_nonblocking(false).unwrap();
+        proxy.resume();
+        second.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"late");
     }
 
     #[test]

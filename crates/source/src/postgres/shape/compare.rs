@@ -1,6 +1,7 @@
 //! What became of a table: whether the rows we have can follow it, or have to be read again.
 
 use super::{ColumnShape, EarlierValue, TableShape};
+use crate::postgres::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 
 /// The difference between two shapes of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,47 @@ impl TableShape {
         }
     }
 
+    /// Where the columns of this shape are in rows of another shape of the table. None if those are no rows of this shape: a
+    /// column is gone or has values of another type, or rows are found by other columns.
+    pub(in crate::postgres) fn places_in(&self, other: &Self) -> Option<Vec<usize>> {
+        let has_same_key = || {
+            let keys = other.columns.iter().filter(|column| column.is_key);
+            keys.count() == self.columns.iter().filter(|column| column.is_key).count()
+        };
+        let place = |column: &ColumnShape| other.columns.iter().position(|other| column.has_values_of(other));
+        let is_same = self.oid == other.oid && self.row_filter == other.row_filter && has_same_key();
+        is_same
+            .then(|| self.columns.iter().map(place).collect())
+            .flatten()
+    }
+
+    /// Whether the first columns that a RELATION message lists are those of this shape, which the table had before; it came to
+    /// look like `later` after the message. Columns are listed in the order of their numbers, which are never given again: so
+    /// if `later` has all of ours still, and only newer ones beside them, then in between ours came first too.
+    pub(in crate::postgres) fn begins(&self, relation: &Relation<'_>, later: &Self) -> bool {
+        let is_older = |column: &ColumnShape| column.number <= self.last_number;
+        let has_all = self.places_in(later).is_some();
+        let has_no_other =
+            later.columns.iter().filter(|column| is_older(column)).count() == self.columns.len();
+        let is_whole_row_key = self.identity == ReplicaIdentity::Full;
+        let identity = [self.identity, later.identity, relation.identity];
+        let described = |(ours, theirs): (&ColumnShape, &RelationColumn<'_>)| {
+            let name = |column: &ColumnShape| column.number == ours.number && column.name == theirs.name;
+            (name(ours) || later.columns.iter().any(name))
+                && ours.type_oid == theirs.type_oid
+                && ours.type_modifier == theirs.type_modifier
+                && (ours.is_key || is_whole_row_key) == theirs.is_key
+        };
+        let mut rest = relation.columns.iter().skip(self.columns.len());
+        relation.oid == self.oid
+            && has_all
+            && has_no_other
+            && identity.iter().all(|identity| *identity == self.identity)
+            && self.columns.len() <= relation.columns.len()
+            && self.columns.iter().zip(&relation.columns).all(described)
+            && rest.all(|column| column.is_key == is_whole_row_key)
+    }
+
     fn column(&self, number: i16) -> Option<&ColumnShape> {
         self.columns.iter().find(|column| column.number == number)
     }
@@ -95,5 +137,16 @@ impl TableShape {
             )),
             None => None,
         }
+    }
+}
+
+impl ColumnShape {
+    /// Whether it is the same column, with values of the same type.
+    fn has_values_of(&self, other: &Self) -> bool {
+        self.number == other.number
+            && self.type_oid == other.type_oid
+            && self.type_modifier == other.type_modifier
+            && self.value == other.value
+            && self.is_key == other.is_key
     }
 }
