@@ -29,7 +29,6 @@ mod run;
 mod settings;
 mod shape;
 mod slot;
-mod sql_error;
 pub mod stored;
 pub mod value;
 mod wanted;

@@ -13,9 +13,8 @@ mod worker;
 
 pub use progress::{CopyEstimate, CopyProgress, TableProgress};
 
-use super::TableShape;
 use super::pgoutput::Oid;
-use super::sql_error::sql_error;
+use super::{TableShape, failure};
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -177,5 +176,5 @@ pub(super) async fn enter(client: &Client, snapshot: &str) -> Result<()> {
         SET LOCAL idle_in_transaction_session_timeout = 0"
     );
     let entered = client.batch_execute(&entering).await;
-    entered.map_err(|error| sql_error(&error, "entering the snapshot"))
+    entered.map_err(|error| failure::of_client("entering the snapshot", &error))
 }

@@ -1,7 +1,6 @@
 //! Which pieces the tables are read in.
 
-use super::sql_error;
-use crate::postgres::TableShape;
+use crate::postgres::{TableShape, failure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_postgres::Client;
@@ -69,7 +68,7 @@ const PARTS: &str = "
 /// documentation), and pages in two files do not add up: so the file must be the one of the snapshot, and stay.
 pub(super) async fn plan(client: &Client, tables: &[TableShape], piece_pages: u32) -> Result<Plan> {
     let oids: Vec<u32> = tables.iter().map(|table| table.oid.0).collect();
-    let failed = |error| sql_error(&error, "locking the tables of the snapshot");
+    let failed = |error| failure::of_client("locking the tables of the snapshot", &error);
     let before = names(client, &oids).await?;
     if !before.is_empty() {
         let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", before.join(", "));
@@ -126,7 +125,7 @@ fn add_empty(tables: usize, pieces: &mut Vec<Piece>) {
 async fn names(client: &Client, oids: &[u32]) -> Result<Vec<String>> {
     let named = "SELECT t.oid::regclass::text FROM unnest($1::oid[]) WITH ORDINALITY AS t (oid, place) ORDER BY t.place";
     let rows = client.query(named, &[&oids]).await;
-    let rows = rows.map_err(|error| sql_error(&error, "naming the tables of the snapshot"))?;
+    let rows = rows.map_err(|error| failure::of_client("naming the tables of the snapshot", &error))?;
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     // What is no table has no name but its number, which a name is never without quotes.
     match names
