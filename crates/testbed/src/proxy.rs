@@ -1,7 +1,7 @@
 //! A TCP proxy that a test puts between two programs, to cut and to stall their connections: what happens to them in the
 //! world. Forwards bytes and knows no protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -32,9 +32,10 @@ struct Shared {
 struct State {
     is_ended: bool,
     is_stalled: bool,
-    /// How many more connections pass, if later ones are held; and those that are.
-    left_connections: Option<usize>,
-    held: BTreeSet<u64>,
+    /// How many more connections pass, if later ones are held, and how many bytes of those go to clients.
+    holds_after: Option<(usize, usize)>,
+    /// The bytes that still go to the client of each connection that is to be held.
+    held: BTreeMap<u64, usize>,
     /// Bytes that still go to clients before everything is cut.
     left_bytes: Option<usize>,
     /// Both ends, by number.
@@ -102,9 +103,10 @@ impl Proxy {
         self.shared.state().is_stalled = true;
     }
 
-    /// Lets so many more connections pass; those that come later are made, but no byte of theirs passes.
-    pub fn hold_after(&self, connections: usize) {
-        self.shared.state().left_connections = Some(connections);
+    /// Lets so many more connections pass. Those that come later are made, but none of their bytes pass any more once about so
+    /// many have gone to the client.
+    pub fn hold_after(&self, connections: usize, bytes: usize) {
+        self.shared.state().holds_after = Some((connections, bytes));
     }
 
     /// Returns when a connection is being held.
@@ -112,7 +114,7 @@ impl Proxy {
     /// # Panics
     /// If none is after a minute.
     pub fn wait_for_held(&self) {
-        let missing = |state: &mut State| state.held.is_empty();
+        let missing = |state: &mut State| state.held.values().all(|left| *left > 0);
         let waited = self
             .shared
             .changed
@@ -129,7 +131,7 @@ impl Proxy {
     pub fn resume(&self) {
         let mut state = self.shared.state();
         state.is_stalled = false;
-        state.left_connections = None;
+        state.holds_after = None;
         state.held.clear();
         drop(state);
         self.shared.changed.notify_all();
@@ -208,11 +210,12 @@ impl Shared {
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
         state.connections.insert(number, ends);
-        match &mut state.left_connections {
-            Some(0) => {
-                state.held.insert(number);
+        match &mut state.holds_after {
+            Some((0, bytes)) => {
+                let bytes = *bytes;
+                state.held.insert(number, bytes);
             }
-            Some(left) => *left -= 1,
+            Some((left, _)) => *left -= 1,
             None => {}
         }
         drop(state);
@@ -248,9 +251,14 @@ impl Shared {
     /// Waits until bytes may pass; gives how many of `count`.
     fn pass(&self, number: u64, count: usize, to_client: bool) -> usize {
         let state = self.state();
-        let waits = |state: &mut State| (state.is_stalled || state.held.contains(&number)) && !state.is_ended;
+        let waits =
+            |state: &mut State| (state.is_stalled || state.held.get(&number) == Some(&0)) && !state.is_ended;
         let waited = self.changed.wait_while(state, waits);
         let mut state = waited.expect("nobody panics with the lock");
+        if let Some(left) = state.held.get_mut(&number).filter(|_| to_client) {
+            *left = left.saturating_sub(count);
+            self.changed.notify_all();
+        }
         match &mut state.left_bytes {
             Some(left) if to_client => {
                 let passing = count.min(*left);
@@ -300,7 +308,7 @@ mod tests {
     fn connections_that_come_later_can_be_held() {
         let proxy = Proxy::start(echo());
         let connect = || TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
-        proxy.hold_after(1);
+        proxy.hold_after(1, 0);
         let (mut first, mut second) = (connect(), connect());
         proxy.wait_for_held();
         let mut answer = [0; 4];

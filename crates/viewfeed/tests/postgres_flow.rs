@@ -2,7 +2,8 @@
 //! between them a proxy that holds the copy back.
 
 use crate::postgres::{is_same, primary, rows, run, wait_for_column};
-use crate::server::{sql, start};
+use crate::server::{Running, sql, start};
+use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use viewfeed_testbed::{Postgres, Proxy, Psql, Viewfeed};
@@ -13,6 +14,8 @@ const SEEN_WITHIN: Duration = Duration::from_secs(60);
 const BEFORE_ROWS: usize = 2;
 /// Connections of a source: one for the stream, one for SQL.
 const OF_SOURCE: usize = 2;
+/// Ids of changes that are no transaction of the server begin here.
+const OWN_IDS: u64 = 1 << 63;
 /// What must not be said while changes fit.
 const STANDS: [&str; 2] = ["stands still", "the table is copied again"];
 
@@ -30,7 +33,7 @@ struct World {
     server: Option<Viewfeed>,
     proxy: Proxy,
     psql: Psql,
-    _primary: Postgres,
+    primary: Postgres,
     dir: TempDir,
     /// The view's query, without FROM and GROUP BY.
     columns: &'static str,
@@ -55,7 +58,7 @@ impl World {
             server: Some(server),
             proxy,
             psql,
-            _primary: primary,
+            primary,
             dir,
             columns,
             table,
@@ -75,6 +78,16 @@ impl World {
         self.proxy.wait_for_held();
         let tables = sql(self.server(), "SELECT state FROM viewfeed.source_tables");
         assert_ne!(tables[0]["state"], "live");
+    }
+
+    /// Returns when somebody waits for a lock to empty a table.
+    fn wait_until_emptied_waits(&mut self) {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'";
+        let began = Instant::now();
+        while self.psql.query(waiting).unwrap()[0][0].as_deref() == Some("0") {
+            assert!(began.elapsed() < SEEN_WITHIN, "nobody waits");
+        }
     }
 
     /// What the view holds, as text.
@@ -115,7 +128,7 @@ impl World {
     fn restart_after(&mut self, statements: &[&str]) {
         self.server.take().expect("it runs").kill();
         self.run(statements);
-        self.proxy.hold_after(OF_SOURCE + BEFORE_ROWS);
+        self.proxy.hold_after(OF_SOURCE + BEFORE_ROWS, 0);
         self.server = Some(start(self.dir.path()));
     }
 
@@ -128,7 +141,7 @@ impl World {
 #[test]
 fn a_view_moves_while_the_copy_for_a_new_column_is_held_back() {
     let mut world = World::new(ITEMS, "item", ITEM_SIZES);
-    world.proxy.hold_after(BEFORE_ROWS);
+    world.proxy.hold_after(BEFORE_ROWS, 0);
     world.run(&[
         "ALTER TABLE item ADD COLUMN extra text DEFAULT 'old'",
         "INSERT INTO item VALUES (9000, 'wide', 1, NULL, 'new')",
@@ -176,7 +189,7 @@ fn a_view_moves_while_the_copy_for_a_new_column_is_held_back() {
 #[test]
 fn a_transaction_with_rows_before_and_after_new_columns_is_seen_while_its_table_is_copied() {
     let mut world = World::new(ITEMS, "item", ITEM_SIZES);
-    world.proxy.hold_after(BEFORE_ROWS);
+    world.proxy.hold_after(BEFORE_ROWS, 0);
     world.run(&[
         "BEGIN",
         "INSERT INTO item VALUES (9000, 'narrow', 1, NULL)",
@@ -210,7 +223,7 @@ fn a_transaction_with_rows_before_and_after_new_columns_is_seen_while_its_table_
 fn changes_that_do_not_fit_leave_the_old_rows_as_they_were_until_the_copy_is_complete() {
     let mut world = World::new(ITEMS, "item", ITEM_SIZES);
     let before = world.view();
-    world.proxy.hold_after(BEFORE_ROWS);
+    world.proxy.hold_after(BEFORE_ROWS, 0);
     world.run(&[
         "BEGIN",
         "UPDATE item SET size = 100 WHERE id = 1",
@@ -246,7 +259,7 @@ fn rows_without_a_key_and_an_emptied_table_are_followed_while_they_are_copied_ag
         "loose",
         "SELECT size, count(*) AS n, count(DISTINCT word) AS words",
     );
-    world.proxy.hold_after(BEFORE_ROWS);
+    world.proxy.hold_after(BEFORE_ROWS, 0);
     sql(world.server(), "ALTER SOURCE shop RESYNC TABLE loose");
     world.wait_for_held_copy();
     let changes = [
@@ -265,6 +278,85 @@ fn rows_without_a_key_and_an_emptied_table_are_followed_while_they_are_copied_ag
     world.proxy.resume();
     wait_for_rows(&world, "SELECT pad FROM shop.loose", 2);
     world.wait_until_true();
+}
+
+#[test]
+fn a_table_without_a_key_may_be_emptied_while_its_rows_are_being_copied() {
+    let rows =
+        "INSERT INTO loose SELECT i, i % 5, 'w' || i % 3, repeat('p', 1500) FROM generate_series(1, 2000) i";
+    let mut world = World::new(
+        &[
+            "CREATE TABLE loose (id int, size int, word text, pad text)",
+            "ALTER TABLE loose REPLICA IDENTITY FULL",
+            rows,
+        ],
+        "loose",
+        "SELECT size, count(*) AS n, count(DISTINCT word) AS words",
+    );
+    for round in 0..4 {
+        // Some rows have come: what reads them has locked the table against being emptied.
+        world.proxy.hold_after(BEFORE_ROWS, 200_000);
+        sql(world.server(), "ALTER SOURCE shop RESYNC TABLE loose");
+        world.wait_for_held_copy();
+        world.run(&[
+            "DELETE FROM loose WHERE size = 1",
+            "INSERT INTO loose VALUES (-2, 1, 'w1', NULL), (-2, 1, 'w1', NULL)",
+        ]);
+        let mut psql = world.primary.connect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let insert = format!("INSERT INTO loose VALUES (-1, {round}, 'after', NULL)");
+                run(
+                    &mut psql,
+                    &[
+                        "DELETE FROM loose WHERE size = 2",
+                        "TRUNCATE loose",
+                        &insert,
+                        rows,
+                    ],
+                );
+            });
+            world.wait_until_emptied_waits();
+            world.proxy.resume();
+        });
+        sql(world.server(), "WAIT FOR SOURCE shop");
+        world.wait_until_true();
+        is_same(
+            world.server.as_ref().unwrap(),
+            &mut world.psql,
+            "loose",
+            "id, size, word, pad",
+        );
+    }
+    world.has_never_stood_still();
+    assert!(
+        !world.server().log().contains("differed"),
+        "{}",
+        world.server().log()
+    );
+}
+
+#[test]
+fn what_a_copy_finds_different_is_no_part_of_a_transaction_of_the_server() {
+    let mut world = World::new(ITEMS, "item", ITEM_SIZES);
+    world.run(&["UPDATE item SET size = 50 WHERE id = 1"]);
+    world.wait_until_true();
+    // The stream does not say that there are other values now.
+    world.run(&["ALTER TABLE item ALTER COLUMN size TYPE int USING size + 1"]);
+    sql(
+        world.server(),
+        "ALTER SOURCE shop RESYNC TABLE item; WAIT FOR SOURCE shop",
+    );
+    world.wait_until_true();
+    let mut changes = Running::start(
+        world.server(),
+        "tail",
+        &["shop.item", "--changes", "--from-start"],
+    );
+    let mut next = || changes.next().unwrap()["transaction_id"].as_u64().unwrap();
+    let (updated, different) = (next(), next());
+    assert!(updated < OWN_IDS && different >= OWN_IDS, "{updated} {different}");
+    assert_eq!(next(), different);
 }
 
 fn wait_for_rows(world: &World, query: &str, count: usize) {
