@@ -150,3 +150,87 @@ impl ColumnShape {
             && self.is_key == other.is_key
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::pgoutput::Oid;
+    use crate::postgres::value::ValueType;
+
+    /// A table whose columns have these numbers and names; the first is its key.
+    fn shape(columns: &[(i16, &str)], last_number: i16) -> TableShape {
+        let column = |(place, (number, name)): (usize, &(i16, &str))| ColumnShape {
+            number: *number,
+            name: (*name).to_owned(),
+            type_oid: Oid(25),
+            type_modifier: -1,
+            value: ValueType::Text,
+            nullable: true,
+            is_key: place == 0,
+            earlier: EarlierValue::Null,
+        };
+        TableShape {
+            oid: Oid(7),
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            identity: ReplicaIdentity::Default,
+            columns: columns.iter().enumerate().map(column).collect(),
+            last_number,
+            row_filter: None,
+        }
+    }
+
+    fn message<'a>(names: &[&'a str]) -> Relation<'a> {
+        let column = |(place, name): (usize, &&'a str)| RelationColumn {
+            is_key: place == 0,
+            name,
+            type_oid: Oid(25),
+            type_modifier: -1,
+        };
+        Relation {
+            xid: None,
+            oid: Oid(7),
+            schema: "public",
+            name: "t",
+            identity: ReplicaIdentity::Default,
+            columns: names.iter().enumerate().map(column).collect(),
+        }
+    }
+
+    #[test]
+    fn rows_between_two_shapes_begin_with_the_columns_of_both() {
+        let (before, later) = (
+            shape(&[(1, "a"), (2, "b")], 2),
+            shape(&[(1, "a"), (2, "b"), (4, "d")], 4),
+        );
+        for names in [&["a", "b"][..], &["a", "b", "c"], &["a", "b", "c", "d"]] {
+            assert!(before.begins(&message(names), &later), "{names:?}");
+        }
+        assert!(!before.begins(&message(&["a"]), &later));
+        assert!(!before.begins(&message(&["a", "x"]), &later));
+    }
+
+    #[test]
+    fn a_column_of_the_same_name_is_not_taken_for_the_one_that_went() {
+        let before = shape(&[(1, "a"), (2, "b")], 2);
+        let later = shape(&[(1, "a"), (3, "b")], 3);
+        assert_eq!(before.places_in(&later), None);
+        assert!(!before.begins(&message(&["a", "b"]), &later));
+        // Nor is one that was there and is published since.
+        let published = shape(&[(1, "a"), (2, "b")], 2);
+        assert!(!shape(&[(1, "a")], 2).begins(&message(&["a", "b"]), &published));
+    }
+
+    #[test]
+    fn renamed_columns_are_the_same_and_added_ones_are_left_out() {
+        let (before, later) = (
+            shape(&[(1, "a"), (3, "c")], 3),
+            shape(&[(1, "a"), (3, "x"), (4, "c")], 4),
+        );
+        assert_eq!(before.places_in(&later), Some(vec![0, 1]));
+        assert!(before.begins(&message(&["a", "x"]), &later));
+        let mut other_key = later.clone();
+        other_key.columns[1].is_key = true;
+        assert_eq!(before.places_in(&other_key), None);
+    }
+}
