@@ -337,6 +337,26 @@ fn a_table_without_a_key_may_be_emptied_while_its_rows_are_being_copied() {
 }
 
 #[test]
+fn a_column_that_was_dropped_and_added_again_is_another_one() {
+    let mut world = World::new(
+        &[
+            "CREATE TABLE item (id int PRIMARY KEY, name text, size int)",
+            "INSERT INTO item SELECT i, 'n', i % 7 FROM generate_series(1, 50) i",
+        ],
+        "item",
+        "SELECT size, count(*) AS n",
+    );
+    world.run(&[
+        "ALTER TABLE item DROP COLUMN size",
+        "ALTER TABLE item ADD COLUMN size int",
+        "UPDATE item SET size = 1 WHERE id = 3",
+    ]);
+    let server = world.server.as_ref().unwrap();
+    is_same(server, &mut world.psql, "item", "id, name, size");
+    world.wait_until_true();
+}
+
+#[test]
 fn what_a_copy_finds_different_is_no_part_of_a_transaction_of_the_server() {
     let mut world = World::new(ITEMS, "item", ITEM_SIZES);
     world.run(&["UPDATE item SET size = 50 WHERE id = 1"]);

@@ -4,6 +4,7 @@
 //! Owns which shape a table has at each point of the stream. What a shape means, and reading it from the server, is left to
 //! `shape`.
 
+use super::answer;
 use super::assembly::Committed;
 use super::pgoutput::{Message, Oid, OldRow, Relation, Tuple};
 use super::stored::{Phase, StoredTable};
@@ -135,8 +136,7 @@ impl Collector {
         let mut messages = 0;
         while let Some(message) = committed.messages.next()? {
             match message {
-                Message::Relation(relation) if self.fits(&relation) => self.confirm(relation.oid),
-                Message::Relation(relation) => self.describe(&relation, client).await?,
+                Message::Relation(relation) => self.relation(&relation, client).await?,
                 message => self.message(&message)?,
             }
             messages += 1;
@@ -153,6 +153,27 @@ impl Collector {
         self.flush();
         self.rows = 0;
         std::mem::take(&mut self.done)
+    }
+
+    /// A table is described: for the first time, or because something about it changed.
+    async fn relation(&mut self, relation: &Relation<'_>, client: &Client) -> Result<()> {
+        if self.fits(relation) && !self.has_had_more_columns(relation.oid, client).await? {
+            self.confirm(relation.oid);
+            return Ok(());
+        }
+        self.describe(relation, client).await
+    }
+
+    /// Whether columns were added that we do not know of. One of them may have the name and type of one that was dropped: the
+    /// stream does not tell them apart.
+    async fn has_had_more_columns(&self, oid: Oid, client: &Client) -> Result<bool> {
+        let count = format!("SELECT relnatts FROM pg_catalog.pg_class WHERE oid = {}", oid.0);
+        let rows = answer::rows(client, "reading the number of columns", &count).await?;
+        let (Some(row), Some(known)) = (rows.first(), self.tables.get(&oid)) else {
+            // It is gone by now; what the stream has of it is from before.
+            return Ok(false);
+        };
+        Ok(row.value::<i16>("relnatts")? != known.shape.last_number)
     }
 
     /// Whether a described table is as we know it.
@@ -177,6 +198,12 @@ impl Collector {
             self.set_unreadable(oid, "it is not published any more, or was dropped at the server");
             return Ok(());
         };
+        if self.fits(relation) && !shape.matches(relation) && self.tables[&oid].shape.begins(relation, &shape)
+        {
+            // It is as we know it; what is new comes later.
+            self.confirm(oid);
+            return Ok(());
+        }
         self.has_unknown |= !self.tables.contains_key(&oid);
         self.flush();
         let earlier = self.tables.remove(&oid).and_then(|known| known.earlier);
