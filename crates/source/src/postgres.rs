@@ -29,7 +29,6 @@ mod run;
 mod settings;
 mod shape;
 mod slot;
-mod sql_error;
 pub mod stored;
 pub mod value;
 mod wanted;
@@ -38,7 +37,7 @@ mod work;
 pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
 pub use connection::{Connector, SqlSession};
-pub use copy::{CopyEvent, CopyOptions, CopyProgress, SnapshotCopy, TableProgress};
+pub use copy::{CopyEstimate, CopyEvent, CopyOptions, CopyProgress, SnapshotCopy, TableProgress};
 pub use guardian::{
     Guardian, HEARTBEAT_PREFIX, Observation, SlotLag, Verdict, WalLimit, heartbeat, observe_slot,
 };

@@ -322,6 +322,55 @@ async fn one_failing_worker_ends_the_copy() {
 }
 
 #[tokio::test]
+async fn how_long_a_copy_will_take_is_said_by_statistics_or_else_by_pages() {
+    let server = Postgres::start();
+    let session = Session::open(&server).await;
+    session
+        .run(
+            "CREATE TABLE counted (id int PRIMARY KEY) WITH (autovacuum_enabled = off);
+            INSERT INTO counted SELECT g FROM generate_series(1, 100000) g; ANALYZE counted;
+            CREATE TABLE never (id int PRIMARY KEY) WITH (autovacuum_enabled = off);
+            INSERT INTO never SELECT g FROM generate_series(1, 100000) g",
+        )
+        .await;
+    let (counted, never) = (
+        shapes(&session, "public.counted").await,
+        shapes(&session, "public.never").await,
+    );
+    let snapshot = session.export().await;
+    let options = CopyOptions {
+        workers: 1,
+        piece_pages: 10,
+        ..CopyOptions::default()
+    };
+    let connect = || Session::of(server.connection());
+    for (of, is_counted) in [(counted, true), (never, false)] {
+        let mut copy = SnapshotCopy::start(connect, &snapshot, &of, options)
+            .await
+            .unwrap();
+        let progress = copy.progress();
+        if is_counted {
+            assert_eq!(progress.estimate().rows_expected, Some(100_000));
+        }
+        // More pieces than can wait for us were read, and not all.
+        while copy.next().await.unwrap().is_some() && progress.tables()[0].pages_done < 50 {}
+        let estimate = progress.estimate();
+        let expected = estimate.rows_expected.unwrap();
+        assert!((99_000..=130_000).contains(&expected), "{estimate:?}");
+        assert!(
+            estimate.rows > 0 && estimate.rows < 100_000 && estimate.rows_per_second > 0,
+            "{estimate:?}"
+        );
+        assert!(estimate.left.is_some_and(|left| !left.is_zero()), "{estimate:?}");
+        assert!(progress.left_of(of[0].oid).is_some_and(|left| !left.is_zero()));
+        while copy.next().await.unwrap().is_some() {}
+        let estimate = progress.estimate();
+        assert_eq!((estimate.rows, estimate.rows_expected), (100_000, Some(100_000)));
+        assert!(estimate.left.is_some_and(|left| left.is_zero()));
+    }
+}
+
+#[tokio::test]
 async fn what_a_new_column_begins_with_is_what_the_server_has() {
     let server = Postgres::start();
     let session = Session::open(&server).await;

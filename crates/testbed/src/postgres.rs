@@ -164,6 +164,21 @@ impl Postgres {
         &self.programs
     }
 
+    /// A program of Postgres that will connect to it, to the database `postgres` as its owner.
+    pub fn client(&self, program: &str) -> Command {
+        let own = self.programs.join(program);
+        // Not every version that is chosen by its folder has them all.
+        let mut command = Command::new(if own.is_file() { own } else { program.into() });
+        command
+            .envs([
+                ("PGHOST", "127.0.0.1"),
+                ("PGUSER", DATABASE_USER),
+                ("PGDATABASE", "postgres"),
+            ])
+            .env("PGPORT", self.port.to_string());
+        command
+    }
+
     /// The data folder of the server, which may be written while it runs (`pg_hba.conf`, certificates).
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

@@ -32,6 +32,10 @@ struct Shared {
 struct State {
     is_ended: bool,
     is_stalled: bool,
+    /// How many more connections pass, if later ones are held, and how many bytes of those go to clients.
+    holds_after: Option<(usize, usize)>,
+    /// The bytes that still go to the client of each connection that is to be held.
+    held: BTreeMap<u64, usize>,
     /// Bytes that still go to clients before everything is cut.
     left_bytes: Option<usize>,
     /// Both ends, by number.
@@ -99,9 +103,37 @@ impl Proxy {
         self.shared.state().is_stalled = true;
     }
 
-    /// Lets bytes pass again.
+    /// Lets so many more connections pass. Those that come later are made, but none of their bytes pass any more once about so
+    /// many have gone to the client.
+    pub fn hold_after(&self, connections: usize, bytes: usize) {
+        self.shared.state().holds_after = Some((connections, bytes));
+    }
+
+    /// Returns when a connection is being held.
+    ///
+    /// # Panics
+    /// If none is after a minute.
+    pub fn wait_for_held(&self) {
+        let missing = |state: &mut State| state.held.values().all(|left| *left > 0);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.state(), CONNECTION_WAIT, missing);
+        let (state, waited) = waited.expect("nobody panics with the lock");
+        assert!(
+            !waited.timed_out(),
+            "{} connections, none is held",
+            state.connections.len()
+        );
+    }
+
+    /// Lets bytes and connections pass again.
     pub fn resume(&self) {
-        self.shared.state().is_stalled = false;
+        let mut state = self.shared.state();
+        state.is_stalled = false;
+        state.holds_after = None;
+        state.held.clear();
+        drop(state);
         self.shared.changed.notify_all();
     }
 
@@ -134,6 +166,7 @@ impl Shared {
 
     fn cut(state: &mut State) {
         state.left_bytes = None;
+        state.held.clear();
         state.cuts += u64::from(!state.connections.is_empty());
         for end in std::mem::take(&mut state.connections).into_values().flatten() {
             // The other side may have closed it.
@@ -177,6 +210,14 @@ impl Shared {
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
         state.connections.insert(number, ends);
+        match &mut state.holds_after {
+            Some((0, bytes)) => {
+                let bytes = *bytes;
+                state.held.insert(number, bytes);
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
         drop(state);
         self.changed.notify_all();
         let pump = |from, to, to_client| {
@@ -190,7 +231,7 @@ impl Shared {
     fn pump(&self, number: u64, mut from: TcpStream, mut to: TcpStream, to_client: bool) {
         let mut chunk = vec![0; CHUNK_BYTES];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
-            let passing = self.pass(count, to_client);
+            let passing = self.pass(number, count, to_client);
             if to.write_all(&chunk[..passing]).is_err() {
                 break;
             }
@@ -202,15 +243,22 @@ impl Shared {
         for end in [from, to] {
             let _ = end.shutdown(Shutdown::Both);
         }
-        self.state().connections.remove(&number);
+        let mut state = self.state();
+        state.connections.remove(&number);
+        state.held.remove(&number);
     }
 
     /// Waits until bytes may pass; gives how many of `count`.
-    fn pass(&self, count: usize, to_client: bool) -> usize {
+    fn pass(&self, number: u64, count: usize, to_client: bool) -> usize {
         let state = self.state();
-        let waits = |state: &mut State| state.is_stalled && !state.is_ended;
+        let waits =
+            |state: &mut State| (state.is_stalled || state.held.get(&number) == Some(&0)) && !state.is_ended;
         let waited = self.changed.wait_while(state, waits);
         let mut state = waited.expect("nobody panics with the lock");
+        if let Some(left) = state.held.get_mut(&number).filter(|_| to_client) {
+            *left = left.saturating_sub(count);
+            self.changed.notify_all();
+        }
         match &mut state.left_bytes {
             Some(left) if to_client => {
                 let passing = count.min(*left);
@@ -254,6 +302,26 @@ mod tests {
         proxy.resume();
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"pong");
+    }
+
+    #[test]
+    fn connections_that_come_later_can_be_held() {
+        let proxy = Proxy::start(echo());
+        let connect = || TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+        proxy.hold_after(1, 0);
+        let (mut first, mut second) = (connect(), connect());
+        proxy.wait_for_held();
+        let mut answer = [0; 4];
+        second.write_all(b"late").unwrap();
+        first.write_all(b"soon").unwrap();
+        first.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"soon");
+        second.set_nonblocking(true).unwrap();
+        assert!(second.read(&mut answer).is_err());
+        second.set_nonblocking(false).unwrap();
+        proxy.resume();
+        second.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"late");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
 use viewfeed_source::postgres::stored::{Phase, StoredTable};
 use viewfeed_source::postgres::{
-    self, Applied, Connector, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source, SourceState,
-    SourceStatus, Work, stored,
+    self, Applied, Connector, CopyEstimate, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source,
+    SourceState, SourceStatus, Work, stored,
 };
 use viewfeed_store::Store;
 
@@ -60,6 +60,12 @@ impl ShownSource {
             Some(SourceState::Waiting) => "waiting",
             Some(SourceState::Stopped) | None => "stopped",
         }
+    }
+
+    /// How far the copy is that it is making.
+    pub(crate) fn copy(&self) -> Option<CopyEstimate> {
+        let copy = self.status.as_ref()?.copy.as_ref()?;
+        Some(copy.estimate())
     }
 
     /// What is wrong with it or with its tables, in one line; empty if nothing is.

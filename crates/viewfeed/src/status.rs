@@ -90,6 +90,7 @@ fn source_status(source: &ShownSource) -> v1::SourceStatus {
         .tables
         .iter()
         .filter(|table| matches!(table.phase, Phase::Live { .. }));
+    let copy = source.copy();
     let pages = status.copy.as_ref().map(|copy| copy.tables()).unwrap_or_default();
     v1::SourceStatus {
         name: source.name.clone(),
@@ -100,6 +101,10 @@ fn source_status(source: &ShownSource) -> v1::SourceStatus {
         lag_bytes: status.lag.map_or(0, |lag| lag.lag_bytes),
         pages_done: pages.iter().map(|table| table.pages_done).sum(),
         pages_total: pages.iter().map(|table| table.pages_total).sum(),
+        copied_rows: copy.map_or(0, |copy| copy.rows),
+        expected_rows: copy.and_then(|copy| copy.rows_expected),
+        rows_per_second: copy.map_or(0, |copy| copy.rows_per_second),
+        seconds_left: copy.and_then(|copy| copy.left).map(|left| left.as_secs()),
         detail: source.detail(),
     }
 }

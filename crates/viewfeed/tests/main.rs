@@ -10,6 +10,8 @@ mod filling;
 mod follower;
 mod postgres;
 mod postgres_checker;
+mod postgres_flow;
+mod postgres_pgbench;
 mod postgres_shop;
 mod program;
 mod python;

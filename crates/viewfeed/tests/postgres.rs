@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use viewfeed_testbed::{Postgres, Proxy, Psql, Viewfeed};
 
 /// A server that can be a source.
-fn primary() -> Postgres {
+pub(crate) fn primary() -> Postgres {
     Postgres::start_with(&[
         "wal_level=logical",
         "max_wal_senders=20",
@@ -15,7 +15,7 @@ fn primary() -> Postgres {
     ])
 }
 
-fn run(psql: &mut Psql, statements: &[&str]) {
+pub(crate) fn run(psql: &mut Psql, statements: &[&str]) {
     for statement in statements {
         psql.query(statement).unwrap();
     }
@@ -43,7 +43,7 @@ fn followed(statements: &[&str]) -> (Postgres, Psql, TempDir, Viewfeed) {
 }
 
 /// What the view or table holds when everything that was committed has come.
-fn rows(server: &Viewfeed, query: &str) -> Vec<Value> {
+pub(crate) fn rows(server: &Viewfeed, query: &str) -> Vec<Value> {
     sql(server, "WAIT FOR SOURCE shop");
     sql(server, query)
 }
@@ -99,7 +99,7 @@ fn a_view_over_postgres_holds_what_was_there_and_what_comes() {
 }
 
 /// Whether a table here is what it is there, by number, sums and a checksum over all of it.
-fn is_same(server: &Viewfeed, psql: &mut Psql, table: &str, columns: &str) {
+pub(crate) fn is_same(server: &Viewfeed, psql: &mut Psql, table: &str, columns: &str) {
     let here = rows(server, &format!("SELECT {columns} FROM shop.{table} ORDER BY 1"));
     let there = psql
         .query(&format!("SELECT {columns} FROM {table} ORDER BY 1"))
@@ -206,7 +206,7 @@ fn columns_come_and_go_and_tables_are_emptied() {
     assert_eq!(rows(&server, "SELECT id FROM names"), [json!({"id": 7})]);
 }
 
-fn wait_for_column(server: &Viewfeed, column: &str, is_there: bool) {
+pub(crate) fn wait_for_column(server: &Viewfeed, column: &str, is_there: bool) {
     loop {
         sql(server, "WAIT FOR SOURCE shop");
         let columns = sql(server, "SHOW COLUMNS FROM shop.item");

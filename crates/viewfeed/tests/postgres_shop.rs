@@ -3,7 +3,7 @@
 use crate::server::{PROGRAM, Running, call, repository, sql, start, text};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use viewfeed_testbed::{Postgres, Viewfeed};
 
@@ -43,20 +43,9 @@ impl Shop {
 
     /// A program of Postgres, run in the folder of the example.
     fn client(&self, program: &str, arguments: &[&str]) -> String {
-        let own = self.primary.programs().join(program);
-        let output = Command::new(if own.is_file() {
-            own
-        } else {
-            PathBuf::from(program)
-        })
-        .args(arguments)
-        .arg("postgres")
-        .current_dir(repository(FOLDER))
-        .envs([("PGHOST", "127.0.0.1"), ("PGUSER", "viewfeed")])
-        .env("PGPORT", self.primary.port().to_string())
-        .output()
-        .unwrap();
-        succeeded(&output)
+        let mut client = self.primary.client(program);
+        client.args(arguments).current_dir(repository(FOLDER));
+        succeeded(&client.output().unwrap())
     }
 
     fn load(&self, options: &str) {

@@ -2,9 +2,10 @@
 
 use super::pgoutput::{Oid, Xid};
 use super::{Lsn, TableShape};
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use std::collections::BTreeMap;
-use viewfeed_change::Timestamp;
+use std::sync::Arc;
+use viewfeed_change::{Result, Timestamp};
 
 /// A committed transaction, whole.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub enum TableEvent {
     Rows {
         /// The table.
         table: Oid,
+        /// The columns of the rows, some of which the server may not have any more.
+        shape: Arc<TableShape>,
         /// How.
         changes: RowChanges,
     },
@@ -44,6 +47,8 @@ pub enum TableEvent {
     Missed {
         /// The table.
         table: Oid,
+        /// But for the columns that it had before, in which they follow all the same.
+        has_earlier_columns: bool,
     },
     /// From here on its changes cannot be followed.
     Unreadable {
@@ -96,6 +101,27 @@ impl RowChanges {
         let (whole, step) = (self.operations.len(), operations_max.max(1));
         let ends = (0..whole).step_by(step).map(|start| (start + step).min(whole));
         self.cut(ends)
+    }
+
+    /// The same in the columns of `shape`, which are at these places.
+    pub(super) fn in_columns(&self, places: &[usize], shape: &TableShape) -> Result<Self> {
+        let schema = shape.row_schema();
+        let rows = |rows: &RecordBatch| {
+            let columns = places.iter().map(|place| rows.column(*place).clone()).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        };
+        let place_of = |column: &u16| places.iter().position(|place| *place == usize::from(*column));
+        let unchanged = self.unchanged.iter().map(|(row, columns)| {
+            let columns = columns.iter().filter_map(place_of).map(|place| place as u16);
+            (*row, columns.collect::<Vec<u16>>())
+        });
+        Ok(Self {
+            operations: self.operations.clone(),
+            new: rows(&self.new)?,
+            old: rows(&self.old)?,
+            unchanged: unchanged.filter(|(_, columns)| !columns.is_empty()).collect(),
+        })
     }
 
     /// The pieces that end before the operations with these numbers. Rows are shared, not copied.

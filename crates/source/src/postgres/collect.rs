@@ -4,8 +4,10 @@
 //! Owns which shape a table has at each point of the stream. What a shape means, and reading it from the server, is left to
 //! `shape`.
 
+use super::answer;
 use super::assembly::Committed;
 use super::pgoutput::{Message, Oid, OldRow, Relation, Tuple};
+use super::stored::{Phase, StoredTable};
 use super::value::RowBuilder;
 use super::{
     OldImage, RowChange, RowChanges, SourceTransaction, TableEvent, TableShape, Tables, read_shapes,
@@ -32,19 +34,36 @@ pub(super) struct Collector {
     rows: usize,
     /// Tables whose rows cannot be read for the rest of the present transaction.
     unreadable: BTreeSet<Oid>,
+    /// Tables of whose rows in the present transaction only earlier columns are read.
+    missed: BTreeSet<Oid>,
     /// A table was described that nobody has declared.
     has_unknown: bool,
 }
 
 /// What is known of a table in the stream.
 struct Known {
+    /// What the server said last that it looks like.
     shape: Arc<TableShape>,
-    /// Whether the stream is where the shape is: not if it was changed again before it was asked for.
-    is_current: bool,
+    /// What its rows are like where the stream is.
+    reading: Reading,
+    /// What they surely were like before.
+    earlier: Option<Arc<TableShape>>,
+}
+
+/// How rows are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// They are what the server said.
+    Whole,
+    /// The table was changed again before the server was asked. They have so many columns, and begin with the earlier ones.
+    Earlier { columns: usize },
+    /// It was changed again, and not only got columns.
+    Not,
 }
 
 /// Rows of one table, over transactions.
 struct Gathered {
+    shape: Arc<TableShape>,
     operations: Vec<RowChange>,
     new: RowBuilder,
     old: RowBuilder,
@@ -54,12 +73,23 @@ struct Gathered {
 }
 
 impl Collector {
-    /// For a stream of this publication, whose tables look like `shapes` now.
-    pub(super) fn new(publication: &str, text_columns: &[String], shapes: Vec<TableShape>) -> Self {
+    /// For a stream of this publication, whose tables look like `shapes` now; `stored` are ours.
+    pub(super) fn new(
+        publication: &str,
+        text_columns: &[String],
+        shapes: Vec<TableShape>,
+        stored: &[StoredTable],
+    ) -> Self {
         let known = |shape: TableShape| {
+            let stored = stored.iter().find(|table| table.shape.oid == shape.oid);
+            let earlier = stored.and_then(|table| match table.phase {
+                Phase::Live { .. } => Some(table.shape.clone()),
+                _ => table.flows.clone(),
+            });
             let known = Known {
                 shape: Arc::new(shape),
-                is_current: true,
+                reading: Reading::Whole,
+                earlier: earlier.map(Arc::new),
             };
             (known.shape.oid, known)
         };
@@ -71,6 +101,7 @@ impl Collector {
             gathered: BTreeMap::new(),
             rows: 0,
             unreadable: BTreeSet::new(),
+            missed: BTreeSet::new(),
             has_unknown: false,
         }
     }
@@ -101,11 +132,11 @@ impl Collector {
             is_continued: false,
         });
         self.unreadable.clear();
+        self.missed.clear();
         let mut messages = 0;
         while let Some(message) = committed.messages.next()? {
             match message {
-                Message::Relation(relation) if self.fits(&relation) => {}
-                Message::Relation(relation) => self.describe(&relation, client).await?,
+                Message::Relation(relation) => self.relation(&relation, client).await?,
                 message => self.message(&message)?,
             }
             messages += 1;
@@ -124,14 +155,42 @@ impl Collector {
         std::mem::take(&mut self.done)
     }
 
+    /// A table is described: for the first time, or because something about it changed.
+    async fn relation(&mut self, relation: &Relation<'_>, client: &Client) -> Result<()> {
+        if self.fits(relation) && !self.has_had_more_columns(relation.oid, client).await? {
+            self.confirm(relation.oid);
+            return Ok(());
+        }
+        self.describe(relation, client).await
+    }
+
+    /// Whether columns were added that we do not know of. One of them may have the name and type of one that was dropped: the
+    /// stream does not tell them apart.
+    async fn has_had_more_columns(&self, oid: Oid, client: &Client) -> Result<bool> {
+        let count = format!("SELECT relnatts FROM pg_catalog.pg_class WHERE oid = {}", oid.0);
+        let rows = answer::rows(client, "reading the number of columns", &count).await?;
+        let (Some(row), Some(known)) = (rows.first(), self.tables.get(&oid)) else {
+            // It is gone by now; what the stream has of it is from before.
+            return Ok(false);
+        };
+        Ok(row.value::<i16>("relnatts")? != known.shape.last_number)
+    }
+
     /// Whether a described table is as we know it.
     fn fits(&self, relation: &Relation<'_>) -> bool {
         let known = self.tables.get(&relation.oid);
-        known.is_some_and(|known| known.is_current && known.shape.matches(relation))
+        known.is_some_and(|known| known.reading == Reading::Whole && known.shape.matches(relation))
+    }
+
+    /// The stream is where the shape is.
+    fn confirm(&mut self, oid: Oid) {
+        if let Some(known) = self.tables.get_mut(&oid) {
+            known.earlier = Some(known.shape.clone());
+        }
     }
 
     /// Asks the server what a table looks like. It may have changed again since, or back to what it was: then the rows from
-    /// here to there cannot be read, and the table is copied.
+    /// here to there cannot be read, but for the columns they had before, and the table is copied.
     async fn describe(&mut self, relation: &Relation<'_>, client: &Client) -> Result<()> {
         let oid = relation.oid;
         let found = read_shapes(client, Tables::Publication(&self.publication), &self.text_columns).await?;
@@ -139,11 +198,27 @@ impl Collector {
             self.set_unreadable(oid, "it is not published any more, or was dropped at the server");
             return Ok(());
         };
+        if self.fits(relation) && !shape.matches(relation) && self.tables[&oid].shape.begins(relation, &shape)
+        {
+            // It is as we know it; what is new comes later.
+            self.confirm(oid);
+            return Ok(());
+        }
         self.has_unknown |= !self.tables.contains_key(&oid);
         self.flush();
+        let earlier = self.tables.remove(&oid).and_then(|known| known.earlier);
+        let columns = relation.columns.len();
+        let (reading, earlier) = match earlier {
+            _ if shape.matches(relation) => (Reading::Whole, Some(Arc::new(shape.clone()))),
+            Some(earlier) if earlier.begins(relation, &shape) => {
+                (Reading::Earlier { columns }, Some(earlier))
+            }
+            earlier => (Reading::Not, earlier),
+        };
         let known = Known {
-            is_current: shape.matches(relation),
             shape: Arc::new(shape.clone()),
+            reading,
+            earlier,
         };
         self.tables.insert(oid, known);
         self.event(TableEvent::Shape(shape));
@@ -187,15 +262,21 @@ impl Collector {
         if self.unreadable.contains(&oid) {
             return Ok(());
         }
-        let width = known.shape.columns.len();
-        let is_other = |tuple: &Tuple<'_>| tuple.len() != width;
-        let differs = new.is_some_and(is_other) || old.is_some_and(|old| is_other(tuple_of(old)));
-        if differs || !known.is_current {
+        let Some(shape) = known.shape_of(old, new).cloned() else {
             self.set_aside(oid);
-            self.event(TableEvent::Missed { table: oid });
+            self.event(TableEvent::Missed {
+                table: oid,
+                has_earlier_columns: false,
+            });
             return Ok(());
+        };
+        let is_partial = known.reading != Reading::Whole;
+        if is_partial && self.missed.insert(oid) {
+            self.event(TableEvent::Missed {
+                table: oid,
+                has_earlier_columns: true,
+            });
         }
-        let shape = known.shape.clone();
         let gathered = self.gathered.entry(oid).or_insert_with(|| Gathered::new(&shape));
         self.rows += 1;
         match gathered.push(change, old, new) {
@@ -251,19 +332,42 @@ impl Collector {
     fn flush(&mut self) {
         self.end_parts();
         for (table, gathered) in std::mem::take(&mut self.gathered) {
+            let shape = gathered.shape.clone();
             for (number, at, changes) in gathered.cut() {
                 let events = &mut self.done[number].events;
                 // Rows of other tables may have been put in before.
                 let at = at.min(events.len());
-                events.insert(at, TableEvent::Rows { table, changes });
+                let shape = shape.clone();
+                events.insert(
+                    at,
+                    TableEvent::Rows {
+                        table,
+                        shape,
+                        changes,
+                    },
+                );
             }
         }
     }
 }
 
+impl Known {
+    /// The columns of rows that an operation comes with; None if they cannot be read.
+    fn shape_of(&self, old: Option<&OldRow<'_>>, new: Option<&Tuple<'_>>) -> Option<&Arc<TableShape>> {
+        let (shape, width) = match self.reading {
+            Reading::Whole => (&self.shape, self.shape.columns.len()),
+            Reading::Earlier { columns } => (self.earlier.as_ref()?, columns),
+            Reading::Not => return None,
+        };
+        let mut tuples = new.into_iter().chain(old.map(tuple_of));
+        tuples.all(|tuple| tuple.len() == width).then_some(shape)
+    }
+}
+
 impl Gathered {
-    fn new(shape: &TableShape) -> Self {
+    fn new(shape: &Arc<TableShape>) -> Self {
         Self {
+            shape: shape.clone(),
             operations: Vec::new(),
             new: RowBuilder::new(shape),
             old: RowBuilder::new(shape),
@@ -273,16 +377,18 @@ impl Gathered {
     }
 
     fn push(&mut self, change: RowChange, old: Option<&OldRow<'_>>, new: Option<&Tuple<'_>>) -> Result<()> {
+        // More come than are read, if some are not known yet.
+        let columns = self.shape.columns.len();
         match old {
-            Some(OldRow::Key(tuple)) => self.old.append_key(tuple)?,
+            Some(OldRow::Key(tuple)) => self.old.append_key(&tuple.first(columns))?,
             Some(OldRow::Full(tuple)) => {
-                self.old.append(tuple)?;
+                self.old.append(&tuple.first(columns))?;
             }
             None => {}
         }
         if let Some(tuple) = new {
             let row = self.new.len() as u32;
-            let unchanged = self.new.append(tuple)?;
+            let unchanged = self.new.append(&tuple.first(columns))?;
             if !unchanged.is_empty() {
                 self.unchanged.insert(row, unchanged);
             }

@@ -8,15 +8,15 @@
 
 mod parser;
 mod plan;
+mod progress;
 mod worker;
 
-use super::TableShape;
+pub use progress::{CopyEstimate, CopyProgress, TableProgress};
+
 use super::pgoutput::Oid;
-use super::sql_error::sql_error;
+use super::{TableShape, failure};
 use arrow::array::RecordBatch;
-use plan::Piece;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
@@ -70,64 +70,6 @@ pub enum CopyEvent {
     },
 }
 
-/// How far it is.
-#[derive(Debug)]
-pub struct CopyProgress {
-    tables: Vec<TableCounters>,
-}
-
-/// How far a table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableProgress {
-    /// The table.
-    pub table: Oid,
-    /// How many pages were read.
-    pub pages_done: u64,
-    /// How many there are.
-    pub pages_total: u64,
-    /// How many rows were in them.
-    pub rows: u64,
-}
-
-#[derive(Debug)]
-struct TableCounters {
-    table: Oid,
-    pages_total: u64,
-    pages_done: AtomicU64,
-    rows: AtomicU64,
-    pieces_left: AtomicUsize,
-}
-
-impl CopyProgress {
-    fn new(tables: &[TableShape], pieces: &[Piece]) -> Self {
-        let counters = tables.iter().map(|shape| TableCounters {
-            table: shape.oid,
-            pages_total: 0,
-            pages_done: AtomicU64::new(0),
-            rows: AtomicU64::new(0),
-            pieces_left: AtomicUsize::new(0),
-        });
-        let mut tables: Vec<_> = counters.collect();
-        for piece in pieces {
-            let counters = &mut tables[piece.table];
-            counters.pages_total += piece.pages;
-            *counters.pieces_left.get_mut() += 1;
-        }
-        Self { tables }
-    }
-
-    /// Of every table, in their order.
-    pub fn tables(&self) -> Vec<TableProgress> {
-        let table = |of: &TableCounters| TableProgress {
-            table: of.table,
-            pages_done: of.pages_done.load(Ordering::Relaxed),
-            pages_total: of.pages_total,
-            rows: of.rows.load(Ordering::Relaxed),
-        };
-        self.tables.iter().map(table).collect()
-    }
-}
-
 /// Tables as they are read. Ends with its last event, or when dropped.
 pub struct SnapshotCopy {
     events: mpsc::Receiver<Result<CopyEvent>>,
@@ -153,16 +95,16 @@ impl SnapshotCopy {
     {
         let first = Arc::new(connect().await?);
         enter(first.as_ref().as_ref(), snapshot).await?;
-        let pieces = plan::pieces(first.as_ref().as_ref(), tables, options.piece_pages).await?;
+        let plan = plan::plan(first.as_ref().as_ref(), tables, options.piece_pages).await?;
         let mut sessions = vec![first.clone()];
-        while sessions.len() < options.workers.min(pieces.len()) {
+        while sessions.len() < options.workers.min(plan.pieces.len()) {
             let session = Arc::new(connect().await?);
             enter(session.as_ref().as_ref(), snapshot).await?;
             sessions.push(session);
         }
-        let progress = Arc::new(CopyProgress::new(tables, &pieces));
+        let progress = Arc::new(CopyProgress::new(tables, &plan));
         let (to, events) = mpsc::channel(BATCHES_WAITING_MAX);
-        let pieces = Arc::new(plan::Queue::new(pieces));
+        let pieces = Arc::new(plan::Queue::new(plan.pieces));
         let tables: Arc<[TableShape]> = tables.into();
         let mut workers = JoinSet::new();
         for session in sessions {
@@ -234,5 +176,5 @@ pub(super) async fn enter(client: &Client, snapshot: &str) -> Result<()> {
         SET LOCAL idle_in_transaction_session_timeout = 0"
     );
     let entered = client.batch_execute(&entering).await;
-    entered.map_err(|error| sql_error(&error, "entering the snapshot"))
+    entered.map_err(|error| failure::of_client("entering the snapshot", &error))
 }

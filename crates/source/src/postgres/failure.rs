@@ -105,7 +105,7 @@ fn meaning(state: &str) -> (ErrorKind, &'static str, &'static str) {
         "42501" => (
             Precondition,
             "POSTGRES_PERMISSION",
-            "grant it to the role of the connection: REPLICATION for the stream, SELECT on the tables, CREATE on the database for a publication",
+            "grant it to the role of the connection: REPLICATION for the stream, SELECT on the tables, CREATE on the database for a publication; a table with row level security needs BYPASSRLS",
         ),
         "3D000" => (
             Precondition,

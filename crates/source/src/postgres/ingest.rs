@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Every transaction is in a copy or behind it, never both: the copy is as of a point of the log, and what was committed from
-//! there on is kept and applied to it. Views are left to the caller.
+//! there on is kept and applied to it. The old rows are at the stream's position as long as the changes fit them. Views are left
+//! to the caller.
 
 mod copying;
 mod declared;
@@ -32,6 +33,15 @@ pub struct Ingest<'a> {
     pub source: &'a str,
     /// What the source is told to do.
     pub settings: &'a Settings,
+}
+
+/// What becomes of the rows of a table that can be read while it is copied again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    /// They were true, and changes are applied to them too.
+    Flows,
+    /// They stay what they are: nobody knows what they missed.
+    Stands,
 }
 
 /// What work did beside staging rows.
@@ -137,7 +147,20 @@ impl Ingest<'_> {
     }
 
     /// The table must be copied (again): changes are kept from now on. Those kept before are in the copy to come.
-    fn want(&mut self, table: &mut StoredTable, why: &str) -> Result<()> {
+    fn want(&mut self, table: &mut StoredTable, why: &str, meanwhile: Meanwhile) -> Result<()> {
+        let flowed = match table.phase {
+            Phase::Live { .. } => Some(table.shape.clone()),
+            _ => table.flows.take(),
+        };
+        let did_flow = flowed.is_some();
+        table.flows = flowed.filter(|_| meanwhile == Meanwhile::Flows);
+        if did_flow && table.flows.is_none() {
+            tracing::info!(
+                table = table.shape.name,
+                why,
+                "a table stands still until its copy is complete"
+            );
+        }
         let again = match &table.phase {
             Phase::Wanted { again } | Phase::Copying { again, .. } => again.clone(),
             Phase::Live { .. } | Phase::Broken { .. } => Some(why.to_owned()),

@@ -40,7 +40,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn operations(&self) -> usize {
+    /// How many operations it has.
+    pub(super) fn operations(&self) -> usize {
         match &self.kept {
             Kept::Truncated => 1,
             Kept::Rows(changes) => changes.operations.len(),

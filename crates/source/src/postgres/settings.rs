@@ -15,6 +15,7 @@ use viewfeed_change::{Error, RelationName, Result};
 pub use secret::without_password;
 pub(super) use size::shown_bytes;
 pub use table_pattern::TablePattern;
+pub(super) use table_pattern::{parse_columns, quoted};
 
 /// Bytes of a name at the server; it cuts longer ones off.
 const NAME_BYTES_MAX: usize = 63;

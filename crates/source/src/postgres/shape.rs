@@ -3,7 +3,6 @@
 //! Reading it from the catalog is left to `read`, what became of it since to `compare`.
 
 mod compare;
-mod pattern;
 mod read;
 
 pub use compare::ShapeChange;

@@ -46,6 +46,10 @@ pub struct StoredTable {
     pub shape: TableShape,
     /// Whether it is complete.
     pub phase: Phase,
+    /// While it is copied beside: the columns of the rows that can be read meanwhile, to which changes are applied too. None if
+    /// they stand still because changes do not fit, and while it is not copied.
+    #[serde(default)]
+    pub flows: Option<TableShape>,
     /// How it was in the publication when that was looked at last.
     #[serde(default)]
     pub membership: Option<Membership>,

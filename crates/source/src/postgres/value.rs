@@ -144,12 +144,3 @@ pub(super) type Decoded<T> = Result<T, Fault>;
 pub(super) fn sql_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
-
-/// A name as our settings write it: in quotes where it is not all lower case letters, digits and `_`.
-pub(super) fn settings_name(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    match !name.is_empty() && name.bytes().all(is_plain) {
-        true => name.to_owned(),
-        false => sql_name(name),
-    }
-}

@@ -164,7 +164,7 @@ pub trait Loop: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::pgoutput::Xid;
+    use crate::postgres::pgoutput::{ReplicaIdentity, Xid};
     use crate::postgres::{RowChange, RowChanges, TableEvent};
     use arrow::array::RecordBatch;
     use arrow::datatypes::Schema;
@@ -175,8 +175,18 @@ mod tests {
     /// A transaction of so many events, each a quarter of a piece.
     fn transaction(end: u64, events: usize) -> SourceTransaction {
         let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let shape = TableShape {
+            oid: Oid(1),
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            identity: ReplicaIdentity::Default,
+            columns: Vec::new(),
+            last_number: 0,
+            row_filter: None,
+        };
         let event = TableEvent::Rows {
             table: Oid(1),
+            shape: Arc::new(shape),
             changes: RowChanges {
                 operations: vec![RowChange::Insert; EVENT_OPERATIONS],
                 new: empty.clone(),
@@ -232,7 +242,10 @@ mod tests {
     #[test]
     fn a_transaction_that_changes_what_a_table_is_stays_whole() {
         let mut changing = transaction(1, 9);
-        changing.events.push(TableEvent::Missed { table: Oid(1) });
+        changing.events.push(TableEvent::Missed {
+            table: Oid(1),
+            has_earlier_columns: false,
+        });
         assert_eq!(pieces(vec![changing]), [vec![(1, 10, false)]]);
     }
 }

@@ -86,7 +86,7 @@ fn print_sources(sources: &[v1::SourceStatus]) {
             source.lag_bytes.to_string(),
             match source.pages_total {
                 0 => String::new(),
-                total => bar(source.pages_done, total),
+                total => format!("{}  {}", bar(source.pages_done, total), copy(source)),
             },
         ]
     };
@@ -96,6 +96,30 @@ fn print_sources(sources: &[v1::SourceStatus]) {
     output::line(&output::text_table(header, sources.iter().map(row).collect()));
     for source in sources.iter().filter(|source| !source.detail.is_empty()) {
         output::line(&format!("  {}: {}", source.name, source.detail));
+    }
+}
+
+/// How far a copy is, in words.
+fn copy(source: &v1::SourceStatus) -> String {
+    let expected = source.expected_rows.map(|rows| format!(" of about {rows}"));
+    let left = source
+        .seconds_left
+        .map(|seconds| format!(", about {} left", time(seconds)));
+    format!(
+        "{}{} rows, {} a second{}",
+        source.copied_rows,
+        expected.unwrap_or_default(),
+        source.rows_per_second,
+        left.unwrap_or_default()
+    )
+}
+
+/// A time as people say it: `40 s`, `3 min`, `2 h 5 min`.
+fn time(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
 
@@ -114,7 +138,9 @@ fn print_json(status: &v1::StatusResponse) {
     let relation = |relation: &v1::RelationStatus| json!({"name": relation.name, "kind": relation.kind, "state": relation.state, "detail": relation.detail});
     let source = |source: &v1::SourceStatus| {
         json!({"name": source.name, "state": source.state, "tables": source.tables, "live_tables": source.live_tables,
-        "position": source.position, "lag_bytes": source.lag_bytes, "pages_done": source.pages_done, "pages_total": source.pages_total, "detail": source.detail})
+        "position": source.position, "lag_bytes": source.lag_bytes, "pages_done": source.pages_done, "pages_total": source.pages_total,
+        "copied_rows": source.copied_rows, "expected_rows": source.expected_rows, "rows_per_second": source.rows_per_second,
+        "seconds_left": source.seconds_left, "detail": source.detail})
     };
     output::line(&json!({
         "server_version": status.server_version, "version": status.version, "oldest_version": status.oldest_version,

@@ -14,6 +14,8 @@ use viewfeed_store::{EpochRecord, Txn};
 
 /// Transactions of one epoch that can be told apart: the id of a transaction is its epoch and its place in it.
 const TRANSACTION_BITS: u32 = 20;
+/// Of the ids of changes that are no transaction of their source: no position of a log gets there.
+const OWN_ID: u64 = 1 << 63;
 
 /// What a statement of a script answers.
 pub(crate) enum StatementAnswer {
@@ -104,10 +106,9 @@ impl OpenEpoch {
         if changes.is_empty() {
             return;
         }
-        let ordinal = self.transactions.len() as u64;
         self.transactions.push(Transaction {
             source: SourceId::new(SOURCE),
-            id: TransactionId(self.txn.epoch().0 << TRANSACTION_BITS | ordinal),
+            id: TransactionId(self.next_id()),
             position: Position(self.txn.epoch().0.to_be_bytes().to_vec()),
             commit_time: self.now,
             changes,
@@ -116,7 +117,10 @@ impl OpenEpoch {
 
     /// Adds a transaction of another source, or the next piece of the last one; its changes are already among those pending.
     pub(super) fn push_from(&mut self, source: &str, transaction: IngestedTransaction) {
-        let id = TransactionId(transaction.end.0);
+        let (id, commit_time) = match transaction.time {
+            Some(time) => (TransactionId(transaction.end.0), time),
+            None => (TransactionId(OWN_ID | self.next_id()), self.now),
+        };
         if let Some(last) = self.transactions.last_mut()
             && last.id == id
             && *last.source.0 == *source
@@ -128,9 +132,13 @@ impl OpenEpoch {
             source: SourceId::new(source),
             id,
             position: transaction.end.to_position(),
-            commit_time: transaction.time.unwrap_or(self.now),
+            commit_time,
             changes: transaction.changes,
         });
+    }
+
+    fn next_id(&self) -> u64 {
+        self.txn.epoch().0 << TRANSACTION_BITS | self.transactions.len() as u64
     }
 
     /// Whether anything was written.

@@ -70,85 +70,96 @@ impl Session {
     }
 }
 
+/// A column of what is shown: its name, its values, whether they may be NULL.
+type Shown = (&'static str, ArrayRef, bool);
+
 /// The rows of `viewfeed.sources`, also what SHOW SOURCES gives.
 pub(super) fn sources(shown: &[ShownSource]) -> Result<RecordBatch> {
-    let text = |each: &dyn Fn(&ShownSource) -> String| -> ArrayRef {
-        let texts = shown.iter().map(|source| Some(each(source)));
-        Arc::new(texts.collect::<StringArray>())
+    let position = |source: &ShownSource| source.status.as_ref().map(|status| status.position.to_string());
+    let is_live = |phase: &Phase| matches!(phase, Phase::Live { .. });
+    let mut columns = vec![
+        text(shown, "name", &|source| source.name.clone()),
+        text(shown, "kind", &|_| "postgres".to_owned()),
+        text(shown, "state", &|source| source.state().to_owned()),
+        number(shown, "tables", &|source| tables(source, |_| true)),
+        number(shown, "live_tables", &|source| tables(source, is_live)),
+        text(shown, "position", &|source| position(source).unwrap_or_default()),
+    ];
+    columns.extend(slots(shown));
+    columns.extend(copies(shown));
+    columns.push(text(shown, "detail", &ShownSource::detail));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// How far the sources are behind, and what that costs.
+fn slots(shown: &[ShownSource]) -> [Shown; 6] {
+    let status = |source: &ShownSource| {
+        source
+            .status
+            .as_ref()
+            .map(|status| (status.open_bytes, status.connections))
     };
-    let number = |each: &dyn Fn(&ShownSource) -> Option<i64>| -> ArrayRef {
-        Arc::new(shown.iter().map(each).collect::<Int64Array>())
+    let lag = |source: &ShownSource| source.status.as_ref()?.lag;
+    let wal_status = |source: &ShownSource| {
+        let status = lag(source).map(|lag| format!("{:?}", lag.wal_status).to_lowercase());
+        status.unwrap_or_default()
     };
-    let lag = |source: &ShownSource| source.status.as_ref().and_then(|status| status.lag);
-    Ok(RecordBatch::try_from_iter_with_nullable([
-        ("name", text(&|source| source.name.clone()), false),
-        ("kind", text(&|_| "postgres".to_owned()), false),
-        ("state", text(&|source| source.state().to_owned()), false),
-        ("tables", number(&|source| tables(source, |_| true)), true),
-        (
-            "live_tables",
-            number(&|source| tables(source, |phase| matches!(phase, Phase::Live { .. }))),
-            true,
-        ),
-        (
-            "position",
-            text(&|source| {
-                source
-                    .status
-                    .as_ref()
-                    .map(|status| status.position.to_string())
-                    .unwrap_or_default()
-            }),
-            false,
-        ),
-        (
-            "lag_bytes",
-            number(&|source| lag(source).map(|lag| lag.lag_bytes as i64)),
-            true,
-        ),
-        (
-            "kept_wal_bytes",
-            number(&|source| lag(source).map(|lag| lag.kept_bytes as i64)),
-            true,
-        ),
-        (
-            "wal_status",
-            text(&|source| {
-                lag(source)
-                    .map(|lag| format!("{:?}", lag.wal_status).to_lowercase())
-                    .unwrap_or_default()
-            }),
-            false,
-        ),
-        (
-            "safe_wal_bytes",
-            number(&|source| lag(source).and_then(|lag| lag.safe_wal_bytes)),
-            true,
-        ),
-        (
-            "open_bytes",
-            number(&|source| source.status.as_ref().map(|status| status.open_bytes as i64)),
-            true,
-        ),
-        (
-            "connections",
-            number(&|source| source.status.as_ref().map(|status| status.connections as i64)),
-            true,
-        ),
-        ("detail", text(&ShownSource::detail), false),
-    ])?)
+    [
+        number(shown, "lag_bytes", &|source| Some(lag(source)?.lag_bytes as i64)),
+        number(shown, "kept_wal_bytes", &|source| {
+            Some(lag(source)?.kept_bytes as i64)
+        }),
+        text(shown, "wal_status", &wal_status),
+        number(shown, "safe_wal_bytes", &|source| lag(source)?.safe_wal_bytes),
+        number(shown, "open_bytes", &|source| Some(status(source)?.0 as i64)),
+        number(shown, "connections", &|source| Some(status(source)?.1 as i64)),
+    ]
+}
+
+/// The copies that are being made.
+fn copies(shown: &[ShownSource]) -> [Shown; 4] {
+    [
+        number(shown, "copied_rows", &|source| Some(source.copy()?.rows as i64)),
+        number(shown, "expected_rows", &|source| {
+            Some(source.copy()?.rows_expected? as i64)
+        }),
+        number(shown, "rows_per_second", &|source| {
+            Some(source.copy()?.rows_per_second as i64)
+        }),
+        number(shown, "seconds_left", &|source| {
+            Some(source.copy()?.left?.as_secs() as i64)
+        }),
+    ]
+}
+
+fn text(shown: &[ShownSource], name: &'static str, each: &dyn Fn(&ShownSource) -> String) -> Shown {
+    let texts = shown.iter().map(|source| Some(each(source)));
+    (name, Arc::new(texts.collect::<StringArray>()), false)
+}
+
+fn number(shown: &[ShownSource], name: &'static str, each: &dyn Fn(&ShownSource) -> Option<i64>) -> Shown {
+    (
+        name,
+        Arc::new(shown.iter().map(each).collect::<Int64Array>()),
+        true,
+    )
 }
 
 /// The rows of `viewfeed.source_tables`.
 pub(super) fn source_tables(shown: &[ShownSource]) -> Result<RecordBatch> {
     let mut texts: [Vec<String>; 5] = Default::default();
-    let (mut rows, mut done, mut total) = (Vec::new(), Vec::new(), Vec::new());
+    let mut numbers: [Vec<Option<i64>>; 5] = Default::default();
     for source in shown {
         let copy = source.status.as_ref().and_then(|status| status.copy.as_ref());
         let pages = copy.map(|copy| copy.tables()).unwrap_or_default();
         for table in &source.tables {
-            let read = pages.iter().find(|pages| pages.table == table.shape.oid);
             let is_copying = matches!(table.phase, Phase::Copying { .. });
+            let read = pages
+                .iter()
+                .find(|pages| is_copying && pages.table == table.shape.oid);
+            let left = copy
+                .filter(|_| is_copying)
+                .and_then(|copy| copy.left_of(table.shape.oid));
             let (copied, why) = match &table.phase {
                 Phase::Copying { rows, again, .. } => (Some(*rows as i64), again.clone()),
                 Phase::Wanted { again } => (None, again.clone()),
@@ -166,21 +177,33 @@ pub(super) fn source_tables(shown: &[ShownSource]) -> Result<RecordBatch> {
                 .iter_mut()
                 .zip(row)
                 .for_each(|(column, value)| column.push(value));
-            rows.push(copied);
-            done.push(read.filter(|_| is_copying).map(|read| read.pages_done as i64));
-            total.push(read.filter(|_| is_copying).map(|read| read.pages_total as i64));
+            let row = [
+                copied,
+                read.and_then(|read| read.rows_expected).map(|rows| rows as i64),
+                read.map(|read| read.pages_done as i64),
+                read.map(|read| read.pages_total as i64),
+                left.map(|left| left.as_secs() as i64),
+            ];
+            numbers
+                .iter_mut()
+                .zip(row)
+                .for_each(|(column, value)| column.push(value));
         }
     }
     let [source, table, origin, state, detail] =
         texts.map(|column| Arc::new(StringArray::from(column)) as ArrayRef);
+    let [copied, expected, done, total, left] =
+        numbers.map(|column| Arc::new(Int64Array::from(column)) as ArrayRef);
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("source", source, false),
         ("table", table, false),
         ("origin", origin, false),
         ("state", state, false),
-        ("copied_rows", Arc::new(Int64Array::from(rows)) as ArrayRef, true),
-        ("pages_done", Arc::new(Int64Array::from(done)), true),
-        ("pages_total", Arc::new(Int64Array::from(total)), true),
+        ("copied_rows", copied, true),
+        ("expected_rows", expected, true),
+        ("pages_done", done, true),
+        ("pages_total", total, true),
+        ("seconds_left", left, true),
         ("detail", detail, false),
     ])?)
 }

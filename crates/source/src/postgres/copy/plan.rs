@@ -1,7 +1,6 @@
 //! Which pieces the tables are read in.
 
-use super::sql_error;
-use crate::postgres::TableShape;
+use crate::postgres::{TableShape, failure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_postgres::Client;
@@ -25,6 +24,14 @@ pub(super) struct Piece {
     pub(super) pages: u64,
 }
 
+/// How tables are read.
+pub(super) struct Plan {
+    /// The pieces, in the order of the tables.
+    pub(super) pieces: Vec<Piece>,
+    /// About how many rows each table has, if the server has counted them.
+    pub(super) rows: Vec<Option<u64>>,
+}
+
 /// The pieces that nobody has taken yet.
 pub(super) struct Queue {
     pieces: Vec<Piece>,
@@ -46,6 +53,8 @@ impl Queue {
 const PARTS: &str = "
     SELECT t.place - 1 AS place, p.oid::regclass::text AS name,
         pg_relation_size(p.oid) / current_setting('block_size')::int8 AS pages,
+        CASE WHEN p.relpages > 0 AND p.reltuples >= 0 THEN p.reltuples / p.relpages
+            * (pg_relation_size(p.oid) / current_setting('block_size')::int8) END::int8 AS rows,
         p.relfilenode IS DISTINCT FROM pg_relation_filenode(p.oid) AS is_rewritten,
         current_setting('server_version_num')::int4 AS version
     FROM unnest($1::oid[]) WITH ORDINALITY AS t (oid, place)
@@ -57,9 +66,9 @@ const PARTS: &str = "
 ///
 /// ALTER TABLE that writes a table anew leaves it empty for older snapshots ("Caveats" of MVCC in the Postgres
 /// documentation), and pages in two files do not add up: so the file must be the one of the snapshot, and stay.
-pub(super) async fn pieces(client: &Client, tables: &[TableShape], piece_pages: u32) -> Result<Vec<Piece>> {
+pub(super) async fn plan(client: &Client, tables: &[TableShape], piece_pages: u32) -> Result<Plan> {
     let oids: Vec<u32> = tables.iter().map(|table| table.oid.0).collect();
-    let failed = |error| sql_error(&error, "locking the tables of the snapshot");
+    let failed = |error| failure::of_client("locking the tables of the snapshot", &error);
     let before = names(client, &oids).await?;
     if !before.is_empty() {
         let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", before.join(", "));
@@ -71,6 +80,7 @@ pub(super) async fn pieces(client: &Client, tables: &[TableShape], piece_pages: 
     }
     let rows = client.query(PARTS, &[&oids]).await.map_err(failed)?;
     let mut pieces = Vec::new();
+    let mut counts: Vec<Option<u64>> = vec![Some(0); tables.len()];
     for row in &rows {
         if row.get("is_rewritten") {
             let name: &str = row.get("name");
@@ -82,20 +92,26 @@ pub(super) async fn pieces(client: &Client, tables: &[TableShape], piece_pages: 
             RANGES_FROM.. => piece_pages.max(1),
             _ => u32::MAX,
         };
-        cut(
-            row.get::<_, i64>("place") as usize,
-            row.get("name"),
-            row.get("pages"),
-            piece_pages,
-            &mut pieces,
-        );
+        let place = row.get::<_, i64>("place") as usize;
+        let count = row
+            .get::<_, Option<i64>>("rows")
+            .and_then(|rows| u64::try_from(rows).ok());
+        counts[place] = counts[place]
+            .zip(count)
+            .map(|(all, count)| all.saturating_add(count));
+        cut(place, row.get("name"), row.get("pages"), piece_pages, &mut pieces);
     }
-    let mut is_cut = vec![false; tables.len()];
-    for piece in &pieces {
+    add_empty(tables.len(), &mut pieces);
+    Ok(Plan { pieces, rows: counts })
+}
+
+/// A partitioned table without partitions has nothing to read, but is to be finished.
+fn add_empty(tables: usize, pieces: &mut Vec<Piece>) {
+    let mut is_cut = vec![false; tables];
+    for piece in pieces.iter() {
         is_cut[piece.table] = true;
     }
-    let uncut = (0..tables.len()).filter(|table| !is_cut[*table]);
-    // A partitioned table without partitions: nothing to read, but to be finished.
+    let uncut = (0..tables).filter(|table| !is_cut[*table]);
     pieces.extend(uncut.map(|table| Piece {
         table,
         part: None,
@@ -103,14 +119,13 @@ pub(super) async fn pieces(client: &Client, tables: &[TableShape], piece_pages: 
         to: None,
         pages: 0,
     }));
-    Ok(pieces)
 }
 
 /// How the tables are called now, in their order: names come from what the server knows, not from the snapshot.
 async fn names(client: &Client, oids: &[u32]) -> Result<Vec<String>> {
     let named = "SELECT t.oid::regclass::text FROM unnest($1::oid[]) WITH ORDINALITY AS t (oid, place) ORDER BY t.place";
     let rows = client.query(named, &[&oids]).await;
-    let rows = rows.map_err(|error| sql_error(&error, "naming the tables of the snapshot"))?;
+    let rows = rows.map_err(|error| failure::of_client("naming the tables of the snapshot", &error))?;
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     // What is no table has no name but its number, which a name is never without quotes.
     match names

@@ -2,9 +2,9 @@
 
 use super::parser::{Form, Parser};
 use super::plan::{Piece, Queue};
-use super::{CopyEvent, CopyProgress, sql_error};
-use crate::postgres::TableShape;
+use super::{CopyEvent, CopyProgress};
 use crate::postgres::value::{RowBuilder, sql_name};
+use crate::postgres::{TableShape, failure};
 use futures::TryStreamExt;
 use std::fmt::Write;
 use std::pin::pin;
@@ -79,7 +79,7 @@ impl<C: AsRef<Client> + Send + Sync + 'static> Worker<C> {
             true => Form::Binary,
             false => Form::Text,
         };
-        let failed = |error| sql_error(&error, &format!("copying {}", table.full_name()));
+        let failed = |error| failure::of_client(&format!("copying {}", table.full_name()), &error);
         let client: &Client = self.session.as_ref().as_ref();
         let chunks = client.copy_out(&statement(piece, part, table, form)).await;
         let mut chunks = pin!(chunks.map_err(failed)?);

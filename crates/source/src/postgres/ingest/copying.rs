@@ -1,7 +1,7 @@
 //! A table on its way to being complete: the rows of a snapshot, then what was kept meanwhile.
 
 use super::declared::relation_of;
-use super::{Ingest, Ingested, IngestedTransaction};
+use super::{Ingest, Ingested, IngestedTransaction, Meanwhile};
 use crate::postgres::kept::{Entry, Kept};
 use crate::postgres::pgoutput::Oid;
 use crate::postgres::stored::{Phase, StoredTable};
@@ -122,7 +122,7 @@ impl Ingest<'_> {
     /// A copy failed at its source: it begins anew.
     pub(super) fn give_up(&mut self, oid: Oid, attempt: u64) -> Result<Ingested> {
         if let Some(mut table) = self.table(oid)?.filter(|table| table.attempt == attempt) {
-            self.want(&mut table, "its copy failed")?;
+            self.want(&mut table, "its copy failed", Meanwhile::Flows)?;
         }
         Ok(Ingested::default())
     }
@@ -136,8 +136,8 @@ impl Ingest<'_> {
         Ok(ingested)
     }
 
-    /// Applies the next of what was kept to a copy that has all its rows. If nothing is left, and the source has been read up
-    /// to the point of the copy, the copy is the table.
+    /// Applies the next of what was kept to a copy that has all its rows. If that was all, and the source has been read up to the
+    /// point of the copy, the copy is the table: in the same epoch, or where many write there would always be more.
     pub(super) fn settle(&mut self, oid: Oid, attempt: u64) -> Result<Ingested> {
         let mut ingested = Ingested::default();
         let Some(mut table) = self.table(oid)?.filter(|table| table.attempt == attempt) else {
@@ -153,32 +153,48 @@ impl Ingest<'_> {
         let target = beside.clone().unwrap_or_else(|| relation.as_ref().clone());
         let kept = self.kept(oid);
         let entries = kept.first(&self.txn.now(), &table.shape.row_schema(), SETTLED_OPERATIONS)?;
-        if !entries.is_empty() {
-            let followed = self.settle_entries(&target, &entries);
-            if let Err(error) = followed {
-                tracing::warn!(table = %relation.name, %error, "a copied table is copied again");
-                self.want(&mut table, "its copy differed from its changes")?;
-                ingested.is_settled = true;
-                return Ok(ingested);
-            }
-            kept.remove(self.txn, entries);
+        if let Err(error) = self.settle_entries(&target, &entries) {
+            tracing::warn!(table = %relation.name, %error, "a copied table is copied again");
+            self.want(&mut table, "its copy differed from its changes", Meanwhile::Flows)?;
+            ingested.is_settled = true;
             return Ok(ingested);
         }
-        if self.progress()?.position < at {
-            return Ok(ingested);
+        let is_all = entries.iter().map(Entry::operations).sum::<usize>() < SETTLED_OPERATIONS;
+        kept.remove(self.txn, entries);
+        if is_all && self.progress()?.position >= at {
+            self.complete(table, &relation, beside.as_ref(), at, &mut ingested)?;
         }
-        kept.release(self.txn)?;
+        Ok(ingested)
+    }
+
+    /// The copy, to which everything that was kept has been applied, is the table.
+    fn complete(
+        &mut self,
+        mut table: StoredTable,
+        relation: &Arc<Relation>,
+        beside: Option<&Relation>,
+        at: Lsn,
+        ingested: &mut Ingested,
+    ) -> Result<()> {
+        self.kept(table.shape.oid).release(self.txn)?;
+        // Views that begin over it in this epoch read what was before: all of it is to be there.
+        self.txn.seal();
         match beside {
             None => {
-                arrange::mark_filled(self.txn, &relation)?;
+                arrange::mark_filled(self.txn, relation)?;
                 ingested.completed.push(relation.id);
             }
-            Some(beside) => self.take_place(&relation, &beside, &mut ingested)?,
+            Some(beside) => {
+                let difference = self.take_place(relation, beside, ingested)?;
+                if difference > 0 && table.flows.is_some() {
+                    tracing::warn!(table = %relation.name, difference, "a table that was followed differed from its copy");
+                }
+            }
         }
         ingested.is_settled = true;
         table.phase = Phase::Live { since: at };
-        self.put(&table)?;
-        Ok(ingested)
+        table.flows = None;
+        self.put(&table)
     }
 
     /// Applies entries, those that follow each other in one go.
@@ -202,13 +218,14 @@ impl Ingest<'_> {
         deltas.iter().try_for_each(|(_, batch)| self.stage(target, batch))
     }
 
-    /// The copy is the table's content from now on: the difference is its change, unless its columns are others.
+    /// The copy is the table's content from now on: the difference is its change, unless its columns are others. Gives how many
+    /// rows were different.
     fn take_place(
         &mut self,
         relation: &Arc<Relation>,
         beside: &Relation,
         ingested: &mut Ingested,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         if beside.columns != relation.columns || beside.key != relation.key {
             let mut new = beside.clone();
             new.id = relation.id;
@@ -219,13 +236,14 @@ impl Ingest<'_> {
             arrange::rename_all(self.txn, beside, &new)?;
             arrange::mark_filled(self.txn, &new)?;
             ingested.altered.push(relation.id);
-            return Ok(());
+            return Ok(0);
         }
         let change = arrange::difference(&self.txn.now(), relation, beside)?;
         self.stage(relation, &change)?;
         arrange::release_all(self.txn, beside)?;
         arrange::mark_filled(self.txn, relation)?;
         ingested.completed.push(relation.id);
+        let difference = change.len();
         if !change.is_empty() {
             ingested.transactions.push(IngestedTransaction {
                 end: self.progress()?.position,
@@ -236,6 +254,6 @@ impl Ingest<'_> {
                 }],
             });
         }
-        Ok(())
+        Ok(difference)
     }
 }

@@ -1,6 +1,6 @@
 //! Which tables there are: published ones come, look different, or go.
 
-use super::{Ingest, Ingested};
+use super::{Ingest, Ingested, Meanwhile};
 use crate::postgres::stored::{self, Phase, Progress, SlotIdentity, StoredTable};
 use crate::postgres::{Membership, Published, TableShape};
 use std::sync::Arc;
@@ -24,7 +24,11 @@ impl Ingest<'_> {
             },
         )?;
         for mut table in self.tables()? {
-            self.want(&mut table, "the replication slot was made anew")?;
+            self.want(
+                &mut table,
+                "the replication slot was made anew",
+                Meanwhile::Stands,
+            )?;
         }
         Ok(Ingested::default())
     }
@@ -64,33 +68,43 @@ impl Ingest<'_> {
             self.kept(table.shape.oid).release(self.txn)?;
             stored::delete_table(self.txn, self.source, table.shape.oid);
             table.shape.oid = shape.oid;
-            self.want(&mut table, "it was dropped and made anew at the server")?;
+            self.want(
+                &mut table,
+                "it was dropped and made anew at the server",
+                Meanwhile::Stands,
+            )?;
         }
         let is_gone = matches!(&table.phase, Phase::Broken { why } if why.starts_with("it is not published"));
         if is_gone {
-            self.want(&mut table, "it is published again")?;
+            self.want(&mut table, "it is published again", Meanwhile::Stands)?;
         }
         if matches!(table.phase, Phase::Copying { .. }) {
             // Its snapshot went with the connection.
-            self.want(&mut table, "its copy was interrupted")?;
+            self.want(&mut table, "its copy was interrupted", Meanwhile::Flows)?;
         }
         if table.membership.is_some() && table.membership != membership {
             self.want(
                 &mut table,
                 "it left the publication and came again, or other rows or columns of it are published",
+                Meanwhile::Stands,
             )?;
         }
         if table.membership != membership {
             table.membership = membership;
             self.put(&table)?;
         }
-        self.reshape(table, shape)
+        self.reshape(table, shape, Meanwhile::Flows)
     }
 
     /// The table looks like this from now on.
-    pub(super) fn reshape(&mut self, mut table: StoredTable, shape: TableShape) -> Result<()> {
+    pub(super) fn reshape(
+        &mut self,
+        mut table: StoredTable,
+        shape: TableShape,
+        meanwhile: Meanwhile,
+    ) -> Result<()> {
         if table.shape.has_other_rows(&shape) {
-            self.want(&mut table, "its columns changed at the server")?;
+            self.want(&mut table, "its columns changed at the server", meanwhile)?;
         }
         if table.shape != shape {
             table.shape = shape;
@@ -119,6 +133,7 @@ impl Ingest<'_> {
             relation: id,
             shape,
             phase: Phase::Wanted { again: None },
+            flows: None,
             membership,
             attempt: 1,
         })
@@ -137,6 +152,7 @@ impl Ingest<'_> {
         self.release_beside(table)?;
         self.kept(table.shape.oid).release(self.txn)?;
         table.phase = Phase::Broken { why: why.to_owned() };
+        table.flows = None;
         table.attempt += 1;
         self.put(table)?;
         // Rather no answer than one of yesterday.
@@ -162,7 +178,7 @@ impl Ingest<'_> {
         for mut table in self.tables()? {
             if name.is_none_or(|name| table.shape.name == name) {
                 found = true;
-                self.want(&mut table, why)?;
+                self.want(&mut table, why, Meanwhile::Flows)?;
             }
         }
         match found {

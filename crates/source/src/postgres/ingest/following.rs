@@ -1,14 +1,16 @@
-//! Transactions of the stream: applied to tables that are live, kept for those that are being copied.
+//! Transactions of the stream: applied to tables that are live, kept for those that are being copied. The old rows of a table
+//! that is copied again are followed too, as long as the changes fit them: in the columns they have.
 
-use super::{Ingest, Ingested, IngestedTransaction};
+use super::{Ingest, Ingested, IngestedTransaction, Meanwhile};
 use crate::postgres::kept::Kept;
 use crate::postgres::pgoutput::Oid;
-use crate::postgres::stored::{Phase, StoredTable};
+use crate::postgres::stored::{self, Phase, StoredTable};
 use crate::postgres::{Lsn, RowChanges, SourceTransaction, TableEvent, TableShape, apply};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use viewfeed_change::{Batch, Delta, Relation, Result};
+use viewfeed_change::{Batch, Delta, Error, Relation, Result};
 use viewfeed_store::arrange;
 
 /// Rows read at a time of a table that is emptied.
@@ -17,10 +19,22 @@ const CHUNK_ROWS: usize = 8192;
 /// What has been seen of some transactions and not yet been applied.
 struct Followed<'a> {
     tables: BTreeMap<Oid, StoredTable>,
-    /// Changes of live tables, by transaction.
-    runs: BTreeMap<Oid, Vec<(usize, &'a RowChanges)>>,
+    /// Changes of tables that can be read, by transaction.
+    runs: BTreeMap<Oid, Vec<(usize, Cow<'a, RowChanges>)>>,
     /// Changes of our tables, by transaction.
     changes: Vec<Vec<Delta>>,
+    /// Whether some table is followed while it is copied, or may come to be.
+    may_flow: bool,
+}
+
+/// The transaction that is being followed.
+struct Turn {
+    number: usize,
+    commit: Lsn,
+    /// Tables whose columns it changed: all of it is in their next copy.
+    reshaped: BTreeSet<Oid>,
+    /// Tables that can be read and whose rows it does not fit: they stand still from before it.
+    stopped: BTreeSet<Oid>,
 }
 
 impl Ingest<'_> {
@@ -32,24 +46,19 @@ impl Ingest<'_> {
         let Some(last) = new.last() else {
             return Ok(ingested);
         };
-        let tables = self.tables()?.into_iter();
+        let tables = self.tables()?;
         let mut followed = Followed {
-            tables: tables.map(|table| (table.shape.oid, table)).collect(),
+            may_flow: tables.iter().any(|table| table.flows.is_some())
+                || new.iter().any(|transaction| transaction.changes_tables()),
+            tables: tables.into_iter().map(|table| (table.shape.oid, table)).collect(),
             runs: BTreeMap::new(),
             changes: new.iter().map(|_| Vec::new()).collect(),
         };
         for (number, transaction) in new.iter().enumerate() {
-            // Of a table whose columns change within the transaction, all of it will be in the next copy.
-            let reshaped = followed.reshaped(transaction);
+            let turn = followed.turn(number, transaction);
+            self.stop(&turn.stopped, &mut followed)?;
             for event in &transaction.events {
-                self.event(
-                    event,
-                    number,
-                    transaction.commit,
-                    &reshaped,
-                    &mut followed,
-                    &mut ingested,
-                )?;
+                self.event(event, &turn, &mut followed, &mut ingested)?;
             }
         }
         self.flush_all(&mut followed)?;
@@ -71,30 +80,24 @@ impl Ingest<'_> {
     fn event<'a>(
         &mut self,
         event: &'a TableEvent,
-        number: usize,
-        commit: Lsn,
-        reshaped: &BTreeSet<Oid>,
+        turn: &Turn,
         followed: &mut Followed<'a>,
         ingested: &mut Ingested,
     ) -> Result<()> {
+        let commit = turn.commit;
         match event {
-            TableEvent::Rows { table, changes } if !reshaped.contains(table) => {
-                match followed.stand(*table, commit) {
-                    Stand::Live => followed.runs.entry(*table).or_default().push((number, changes)),
-                    Stand::Kept => {
-                        let kept = Kept::Rows(changes.clone());
-                        self.kept(*table).push(self.txn, commit, &kept)?;
-                    }
-                    Stand::Skipped => {}
-                }
-            }
-            TableEvent::Rows { .. } => {}
+            TableEvent::Rows {
+                table,
+                shape,
+                changes,
+            } => self.rows(*table, shape, changes, turn, followed)?,
             TableEvent::Truncate { tables } => {
                 for table in tables {
-                    match followed.stand(*table, commit) {
-                        Stand::Live => self.truncate(*table, number, followed)?,
-                        Stand::Kept => self.kept(*table).push(self.txn, commit, &Kept::Truncated)?,
-                        Stand::Skipped => {}
+                    if let Stand::Kept = followed.stand(*table, commit) {
+                        self.kept(*table).push(self.txn, commit, &Kept::Truncated)?;
+                    }
+                    if followed.is_followed(*table, turn) {
+                        self.truncate(*table, turn.number, followed)?;
                     }
                 }
             }
@@ -102,16 +105,17 @@ impl Ingest<'_> {
                 self.flush(shape.oid, followed)?;
                 let known = followed.tables.get(&shape.oid).cloned();
                 if let Some(table) = known.filter(|table| !table.has_copied(commit)) {
-                    self.reshape(table, shape.clone())?;
+                    self.reshape(table, shape.clone(), turn.meanwhile(shape.oid))?;
                     self.refresh(shape.oid, followed)?;
                 }
             }
-            TableEvent::Missed { table } => {
+            TableEvent::Missed { table, .. } => {
                 self.flush(*table, followed)?;
                 if followed.is_open(*table, commit)
                     && let Some(mut known) = followed.tables.get(table).cloned()
                 {
-                    self.want(&mut known, "its columns changed more than once at the server")?;
+                    let why = "its columns changed more than once at the server";
+                    self.want(&mut known, why, turn.meanwhile(*table))?;
                     self.refresh(*table, followed)?;
                 }
             }
@@ -122,6 +126,59 @@ impl Ingest<'_> {
                     self.break_table(&mut known, why, ingested)?;
                     self.refresh(*table, followed)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn rows<'a>(
+        &mut self,
+        table: Oid,
+        shape: &TableShape,
+        changes: &'a RowChanges,
+        turn: &Turn,
+        followed: &mut Followed<'a>,
+    ) -> Result<()> {
+        let is_reshaped = turn.reshaped.contains(&table);
+        if !is_reshaped && let Stand::Kept = followed.stand(table, turn.commit) {
+            let kept = Kept::Rows(changes.clone());
+            self.kept(table).push(self.txn, turn.commit, &kept)?;
+        }
+        if !followed.is_followed(table, turn) {
+            return Ok(());
+        }
+        let flows = followed.tables.get(&table).and_then(|table| table.flows.as_ref());
+        let changes = match flows {
+            None => Cow::Borrowed(changes),
+            Some(flows) => match flows.places_in(shape) {
+                Some(places) => Cow::Owned(changes.in_columns(&places, flows)?),
+                None => {
+                    return Err(Error::internal(
+                        "rows of a table do not fit, which was not seen before",
+                    ));
+                }
+            },
+        };
+        followed
+            .runs
+            .entry(table)
+            .or_default()
+            .push((turn.number, changes));
+        Ok(())
+    }
+
+    /// The rows of these tables that can be read stand still until their copies are complete.
+    fn stop(&mut self, tables: &BTreeSet<Oid>, followed: &mut Followed<'_>) -> Result<()> {
+        for oid in tables {
+            self.flush(*oid, followed)?;
+            if let Some(table) = followed.tables.get_mut(oid)
+                && table.flows.take().is_some()
+            {
+                tracing::info!(
+                    table = table.shape.name,
+                    "a table stands still until its copy is complete"
+                );
+                stored::put_table(self.txn, self.source, table)?;
             }
         }
         Ok(())
@@ -147,11 +204,19 @@ impl Ingest<'_> {
             return Ok(());
         };
         let relation = self.relation(table)?;
+        let run: Vec<(usize, &RowChanges)> = run
+            .iter()
+            .map(|(number, changes)| (*number, changes.as_ref()))
+            .collect();
         let deltas = match apply::deltas(&self.txn.now(), &relation, &run) {
             Err(error) if error.reason() == "SOURCE_DIVERGED" => {
                 tracing::error!(table = %relation.name, %error, "the table is copied again");
                 let mut table = table.clone();
-                self.want(&mut table, "it differed from the server's")?;
+                match table.flows.take() {
+                    // It is being copied; what is kept for that is not concerned.
+                    Some(_) => self.put(&table)?,
+                    None => self.want(&mut table, "it differed from the server's", Meanwhile::Stands)?,
+                }
                 return self.refresh(oid, followed);
             }
             deltas => deltas?,
@@ -218,6 +283,49 @@ impl Followed<'_> {
         !matches!(self.stand(table, commit), Stand::Skipped)
     }
 
+    fn turn(&self, number: usize, transaction: &SourceTransaction) -> Turn {
+        let (mut reshaped, mut stopped) = (BTreeSet::new(), BTreeSet::new());
+        if self.may_flow {
+            reshaped = self.reshaped(transaction);
+            stopped = self.stopped(transaction, &reshaped);
+        }
+        Turn {
+            number,
+            commit: transaction.commit,
+            reshaped,
+            stopped,
+        }
+    }
+
+    /// The tables that can be read, and change so that their rows cannot follow.
+    fn stopped(&self, transaction: &SourceTransaction, reshaped: &BTreeSet<Oid>) -> BTreeSet<Oid> {
+        let readable = |oid: &Oid| {
+            let table = self.tables.get(oid)?;
+            let is_leaving = matches!(table.phase, Phase::Live { .. }) && reshaped.contains(oid);
+            is_leaving.then_some(&table.shape).or(table.flows.as_ref())
+        };
+        let stopped = |event: &TableEvent| match event {
+            TableEvent::Rows { table, shape, .. } => {
+                let fits = readable(table)?.places_in(shape).is_some();
+                (!fits).then_some(*table)
+            }
+            TableEvent::Unreadable { table, .. }
+            | TableEvent::Missed {
+                table,
+                has_earlier_columns: false,
+            } => readable(table).map(|_| *table),
+            TableEvent::Missed { .. } | TableEvent::Truncate { .. } | TableEvent::Shape(_) => None,
+        };
+        transaction.events.iter().filter_map(stopped).collect()
+    }
+
+    /// Whether changes are applied to the rows of a table that can be read.
+    fn is_followed(&self, table: Oid, turn: &Turn) -> bool {
+        let is_live = matches!(self.stand(table, turn.commit), Stand::Live);
+        let flows = || self.tables.get(&table).is_some_and(|table| table.flows.is_some());
+        (is_live || flows()) && !turn.stopped.contains(&table)
+    }
+
     /// The tables that are copied because of what the transaction did to their columns.
     fn reshaped(&self, transaction: &SourceTransaction) -> BTreeSet<Oid> {
         let is_new = |shape: &TableShape| {
@@ -226,7 +334,7 @@ impl Followed<'_> {
         };
         let reshaped = |event: &TableEvent| match event {
             TableEvent::Shape(shape) if is_new(shape) => Some(shape.oid),
-            TableEvent::Missed { table } => Some(*table),
+            TableEvent::Missed { table, .. } => Some(*table),
             _ => None,
         };
         transaction.events.iter().filter_map(reshaped).collect()
@@ -240,6 +348,16 @@ impl Followed<'_> {
             relation: relation.id,
             batch,
         });
+    }
+}
+
+impl Turn {
+    /// What becomes of the rows of a table that is to be copied again for what happens here.
+    fn meanwhile(&self, table: Oid) -> Meanwhile {
+        match self.stopped.contains(&table) {
+            true => Meanwhile::Stands,
+            false => Meanwhile::Flows,
+        }
     }
 }
 

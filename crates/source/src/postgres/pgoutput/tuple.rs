@@ -45,6 +45,14 @@ impl<'a> Tuple<'a> {
         self.columns == 0
     }
 
+    /// The first columns of it.
+    pub fn first(&self, columns: usize) -> Self {
+        Self {
+            columns: self.columns.min(u16::try_from(columns).unwrap_or(u16::MAX)),
+            bytes: self.bytes,
+        }
+    }
+
     /// The columns in order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'a>> {
         let mut input = Input::new(self.bytes);

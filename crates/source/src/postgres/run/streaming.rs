@@ -50,7 +50,12 @@ pub(super) async fn stream<L: Loop>(
     let mut streaming = Streaming {
         stream: opened.replication.start(&opened.start).await?,
         assembler: Assembler::new(&source.spool, OPEN_BYTES_MAX),
-        collector: Collector::new(&settings.publication, &settings.text_columns, opened.shapes),
+        collector: Collector::new(
+            &settings.publication,
+            &settings.text_columns,
+            opened.shapes,
+            &opened.applied.tables,
+        ),
         guardian: Guardian::new(settings),
         memberships: opened.memberships,
         source: source.clone(),

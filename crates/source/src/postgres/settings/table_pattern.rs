@@ -59,7 +59,7 @@ impl fmt::Display for TablePattern {
 }
 
 /// `schema.table.column` or `table.column` (of `public`), with commas between: schema, table, column.
-pub(super) fn parse_columns(text: &str) -> Result<Vec<[String; 3]>> {
+pub(in crate::postgres) fn parse_columns(text: &str) -> Result<Vec<[String; 3]>> {
     let misnamed = || {
         wrong("this is not a list of columns")
             .hint("name columns as schema.table.column, with commas between")
@@ -77,7 +77,7 @@ pub(super) fn parse_columns(text: &str) -> Result<Vec<[String; 3]>> {
 }
 
 /// A name as SQL writes it, in quotes only where it needs them. (Keywords are not quoted: these lists have none.)
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::postgres) fn quoted(name: &str) -> String {
     let is_plain = |c: char| c == '_' || c.is_alphanumeric() && !c.is_ascii_uppercase();
     match name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(is_plain) {
         true => name.to_owned(),

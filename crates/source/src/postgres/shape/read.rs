@@ -1,10 +1,10 @@
 //! Shapes from the server's catalog: which tables there are, which cannot be had and why.
 
-use super::pattern::{ColumnName, TablePattern};
 use super::{ColumnShape, EarlierValue, TableShape};
 use crate::postgres::pgoutput::{Oid, ReplicaIdentity};
-use crate::postgres::sql_error::sql_error;
-use crate::postgres::value::{PostgresTypes, ValueType, settings_name, sql_name};
+use crate::postgres::settings::{parse_columns, quoted};
+use crate::postgres::value::{PostgresTypes, ValueType, sql_name};
+use crate::postgres::{TablePattern, failure};
 use tokio_postgres::{Client, Row};
 use viewfeed_change::{Error, Result};
 
@@ -48,10 +48,7 @@ pub struct Refused {
 /// The tables as the catalog shows them now. `text_columns` are read as text whatever their type. A session that shows
 /// values in the usual style (`datestyle = ISO` and so on) is assumed, for constants that columns were added with.
 pub async fn read_shapes(client: &Client, tables: Tables<'_>, text_columns: &[String]) -> Result<Found> {
-    let text_columns = text_columns
-        .iter()
-        .map(|text| ColumnName::parse(text))
-        .collect::<Result<Vec<_>>>()?;
+    let text_columns = parse_columns(&text_columns.join(", "))?;
     let (rows, patterns) = catalog(client, tables).await?;
     let types = PostgresTypes::read(client, rows.iter().filter_map(|row| row.get("type"))).await?;
     let mut found = Found::default();
@@ -66,23 +63,20 @@ pub async fn read_shapes(client: &Client, tables: Tables<'_>, text_columns: &[St
 }
 
 /// What was asked for and is not there.
-fn unmatched(rows: &[Row], patterns: &[(&str, TablePattern)], text_columns: &[ColumnName]) -> Vec<String> {
+fn unmatched(rows: &[Row], patterns: &[(&str, TablePattern)], text_columns: &[[String; 3]]) -> Vec<String> {
     let matches = |pattern: &TablePattern| {
         let mut tables = rows.iter().map(|row| (row.get("schema"), row.get("name")));
         tables.any(|(schema, name)| pattern.matches(schema, name))
     };
-    let is_there = |column: &ColumnName| {
+    let is_there = |[schema, table, column]: &&[String; 3]| {
         rows.iter().any(|row| {
             (row.get("schema"), row.get("name"), row.get("column"))
-                == (&*column.schema, &*column.table, Some(&*column.column))
+                == (schema.as_str(), table.as_str(), Some(column.as_str()))
         })
     };
     let patterns = patterns.iter().filter(|(_, pattern)| !matches(pattern));
     let columns = text_columns.iter().filter(|column| !is_there(column));
-    let written = |column: &ColumnName| {
-        let names = [&column.schema, &column.table, &column.column];
-        names.map(|name| settings_name(name)).join(".")
-    };
+    let written = |names: &[String; 3]| names.each_ref().map(|name| quoted(name)).join(".");
     patterns
         .map(|(text, _)| (*text).to_owned())
         .chain(columns.map(written))
@@ -94,7 +88,7 @@ async fn catalog<'a>(
     client: &Client,
     tables: Tables<'a>,
 ) -> Result<(Vec<Row>, Vec<(&'a str, TablePattern)>)> {
-    let failed = |error| sql_error(&error, "reading the catalog");
+    let failed = |error| failure::of_client("reading the catalog", &error);
     let version = client
         .query_one("SELECT current_setting('server_version_num')::int4", &[])
         .await
@@ -136,7 +130,7 @@ async fn publication_exists(client: &Client, name: &str) -> Result<()> {
     let rows = client
         .query("SELECT FROM pg_publication WHERE pubname = $1", &[&name])
         .await
-        .map_err(|error| sql_error(&error, "reading the catalog"))?;
+        .map_err(|error| failure::of_client("reading the catalog", &error))?;
     if rows.is_empty() {
         let message = format!("there is no publication \"{name}\" in this database");
         return Err(Error::not_found("NO_PUBLICATION", message)
@@ -216,7 +210,7 @@ const ODD_PARTITION: &str = "(
     ORDER BY 1 LIMIT 1)";
 
 /// The table that `rows`, its columns, describe.
-fn shape(rows: &[Row], types: &PostgresTypes, text_columns: &[ColumnName]) -> Result<TableShape, Refused> {
+fn shape(rows: &[Row], types: &PostgresTypes, text_columns: &[[String; 3]]) -> Result<TableShape, Refused> {
     let table = &rows[0];
     let (schema, name): (String, String) = (table.get("schema"), table.get("name"));
     let identity = match table.get::<_, &str>("identity") {
@@ -231,9 +225,8 @@ fn shape(rows: &[Row], types: &PostgresTypes, text_columns: &[ColumnName]) -> Re
         .filter(|row| row.get::<_, Option<i16>>("number").is_some());
     let mut columns: Vec<_> = columns
         .map(|row| {
-            let of_table = |text: &&ColumnName| text.schema == schema && text.table == name;
-            let mut text_columns = text_columns.iter().filter(of_table);
-            let is_text = text_columns.any(|text| text.column == row.get::<_, &str>("column"));
+            let names = [schema.as_str(), name.as_str(), row.get("column")];
+            let is_text = text_columns.iter().any(|text| *text == names);
             column(row, types, is_text)
         })
         .collect();

@@ -1,7 +1,7 @@
 //! Types as the server's catalog describes them, and which type of ours each becomes.
 
 use super::{DECIMAL256_DIGITS, ValueType};
-use crate::postgres::sql_error::sql_error;
+use crate::postgres::failure;
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -48,7 +48,7 @@ impl PostgresTypes {
     pub(crate) async fn read(client: &Client, types: impl Iterator<Item = u32>) -> Result<Self> {
         let types: Vec<u32> = types.collect();
         let rows = client.query(TYPES, &[&types]).await;
-        let rows = rows.map_err(|error| sql_error(&error, "reading the types of columns"))?;
+        let rows = rows.map_err(|error| failure::of_client("reading the types of columns", &error))?;
         let types = rows.iter().map(|row| {
             let kind = match (row.get("kind"), row.get("element")) {
                 ("d", _) => Kind::Domain(row.get("base"), row.get("modifier")),

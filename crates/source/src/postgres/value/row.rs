@@ -1,8 +1,9 @@
 //! Rows of one table, column by column.
 
-use super::{ColumnBuilder, Decoded, Fault, settings_name};
+use super::{ColumnBuilder, Decoded, Fault};
 use crate::postgres::TableShape;
 use crate::postgres::pgoutput::{Field, Tuple};
+use crate::postgres::settings::quoted;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use viewfeed_change::{Error, ErrorKind, Result};
@@ -28,7 +29,7 @@ impl RowBuilder {
     pub fn new(shape: &TableShape) -> Self {
         let columns = shape.columns.iter();
         Self {
-            table: format!("{}.{}", settings_name(&shape.schema), settings_name(&shape.name)),
+            table: format!("{}.{}", quoted(&shape.schema), quoted(&shape.name)),
             schema: shape.row_schema(),
             columns: columns
                 .clone()
@@ -156,7 +157,7 @@ impl RowBuilder {
 
     fn not_a_value(&self, place: usize, fault: Fault) -> Error {
         let name = self.schema.field(place).name();
-        let column = format!("{}.{}", self.table, settings_name(name));
+        let column = format!("{}.{}", self.table, quoted(name));
         match fault {
             Fault::Malformed => Error::corrupt(format!(
                 "{column}: Postgres sent bytes that are no {}",
