@@ -38,6 +38,22 @@ pub(crate) enum Rows<'a> {
     Later,
 }
 
+impl<'a> Rows<'a> {
+    fn reader(&self) -> Option<&'a Reader> {
+        match self {
+            Self::Of(reader) | Self::Partly(_, reader) => Some(reader),
+            Self::Given(_) | Self::Later => None,
+        }
+    }
+
+    fn tables(&self) -> Option<&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>> {
+        match self {
+            Self::Given(tables) | Self::Partly(tables, _) => Some(*tables),
+            Self::Of(_) | Self::Later => None,
+        }
+    }
+}
+
 /// `plan` with its relations tied to `rows`.
 pub(crate) fn bind(plan: LogicalPlan, rows: &Rows<'_>) -> Result<LogicalPlan> {
     let bound = plan.transform_up_with_subqueries(|node| match node {
@@ -60,17 +76,17 @@ pub(crate) fn bind(plan: LogicalPlan, rows: &Rows<'_>) -> Result<LogicalPlan> {
 /// waits to be bound again.
 pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, rows: Option<&Rows<'_>>) -> Result<Arc<dyn ExecutionPlan>> {
     let bound = plan.transform_up(|node| {
-        let node: Arc<dyn ExecutionPlan> = match (node.downcast_ref::<RelationScan>(), rows) {
-            (Some(scan), Some(Rows::Of(reader) | Rows::Partly(_, reader))) => Arc::new(scan.at(Some(reader))),
-            (Some(scan), _) => Arc::new(scan.at(None)),
-            (None, rows) => match (node.downcast_ref::<GivenScan>(), rows) {
-                (Some(scan), Some(Rows::Given(tables) | Rows::Partly(tables, _))) => {
-                    Arc::new(scan.at(*tables)?)
-                }
-                (Some(scan), _) => Arc::new(scan.empty()),
-                // What an execution left behind, such as the table of a hash join.
-                (None, _) => node.reset_state()?,
-            },
+        let node = if let Some(scan) = node.downcast_ref::<RelationScan>() {
+            let reader = rows.and_then(Rows::reader);
+            Arc::new(scan.at(reader)) as Arc<dyn ExecutionPlan>
+        } else if let Some(scan) = node.downcast_ref::<GivenScan>() {
+            Arc::new(match rows.and_then(Rows::tables) {
+                Some(tables) => scan.at(tables)?,
+                None => scan.empty(),
+            })
+        } else {
+            // What an execution left behind, such as the table of a hash join.
+            node.reset_state()?
         };
         Ok(Transformed::yes(node))
     })?;
