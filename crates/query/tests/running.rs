@@ -54,6 +54,28 @@ fn a_condition_that_names_no_column_holds_also_over_an_aggregate_of_everything()
 }
 
 #[test]
+fn grouping_sets_have_each_group_once_also_over_constants_and_rows_in_order() {
+    let counted = |groups: &str| {
+        let sql = format!("SELECT g, count(*) AS n FROM ({groups}) AS t GROUP BY g ORDER BY g");
+        run(&sql)[1..].to_vec()
+    };
+    let constants = "SELECT false AS c FROM message UNION ALL SELECT false FROM chat";
+    let groups = format!("SELECT c, grouping(c) AS g FROM ({constants}) AS s GROUP BY CUBE (c)");
+    assert_eq!(counted(&groups), ["0 | 1", "1 | 1"]);
+    let numbers = "SELECT v / 10 AS c, v FROM generate_series(1, 20000) AS s(v) ORDER BY c LIMIT 30000";
+    for call in [
+        "count(*)",
+        "array_agg(v ORDER BY c DESC, v)",
+        "last_value(v ORDER BY c, v)",
+    ] {
+        let groups = format!(
+            "SELECT c, v, grouping(v) AS g, {call} AS l FROM ({numbers}) AS s GROUP BY GROUPING SETS ((c, v), (c))"
+        );
+        assert_eq!(counted(&groups), ["0 | 20000", "1 | 2001"], "{call}");
+    }
+}
+
+#[test]
 fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
     let sql = "SELECT m.id FROM message m WHERE m.likes NOT IN \
         (SELECT n.likes FROM message n WHERE n.author = m.author AND n.id <> m.id) ORDER BY m.id";
@@ -361,7 +383,8 @@ fn a_query_prepared_for_given_rows_runs_over_each() {
             let now = viewfeed_change::Timestamp(NOW.0 + hours * 3_600_000_000);
             let mut again = lines(&prepared.run_over(&some, now).unwrap());
             let mut fresh = lines(&planner.execute_over(&plan, &some, now).unwrap());
-            (again.sort(), fresh.sort());
+            again.sort();
+            fresh.sort();
             assert_eq!(again, fresh, "{sql}, {rows_max} rows");
         }
         assert!(prepared.run_over(&|_| None, NOW).is_err(), "{sql}");
