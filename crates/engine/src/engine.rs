@@ -1,8 +1,8 @@
 //! The engine: which views exist, and one step of all of them.
 //!
-//! `errors` tells what views leave out, `open` brings views back from the catalog, `fill` creates one over existing data at
-//! once, `filling` piece by piece, `planning` plans them, `step` moves all of them, `swap` puts one into the place of another, `record` is what is
-//! remembered about each between starts.
+//! `errors` tells what views leave out, `planning` plans them, `open` brings them back from the catalog, `fill` creates one
+//! over existing data at once, `filling` piece by piece, `step` moves all of them, `swap` puts one into the place of another,
+//! `record` is what is remembered about each between starts.
 
 mod errors;
 mod fill;
