@@ -23,7 +23,7 @@ use crate::operator::expand::Expand;
 use crate::operator::filter_project::FilterProject;
 use crate::operator::isolate::{ErrorLog, ErrorsChanged};
 use crate::operator::join::{Band, Join, JoinForm, Partners, Side};
-use crate::operator::recompute::{Recompute, RecomputeInput};
+use crate::operator::recompute::{KeptQuery, Recompute, RecomputeInput};
 use crate::operator::rescope::Rescope;
 use crate::operator::single::Single;
 use crate::operator::top_k::TopK;
@@ -265,10 +265,8 @@ impl Builder<'_> {
         };
         let by: Vec<ColumnPath> = plan.output_scope.iter().copied().map(ColumnPath::from).collect();
         let (output, _) = arrange::ensure_named(self.txn, &next(names), &node.schema, &by)?;
-        let (planner, part) = (self.planner.clone(), plan.plan.clone());
         let part = Rescope::new(
-            planner,
-            part,
+            KeptQuery::new(self.planner.clone(), plan.plan.clone()),
             input,
             plan.scope.clone(),
             output,
@@ -302,8 +300,7 @@ impl Builder<'_> {
             false => None,
         };
         let part = Box::new(Recompute {
-            planner: self.planner.clone(),
-            plan: plan.plan.clone(),
+            query: KeptQuery::new(self.planner.clone(), plan.plan.clone()),
             inputs,
             output,
             schema: node.schema.clone(),

@@ -1,13 +1,14 @@
 //! The engine: which views exist, and one step of all of them.
 //!
-//! `errors` tells what views leave out, `open` brings views back from the catalog, `fill` creates one over existing data at
-//! once, `filling` piece by piece, `step` moves all of them, `swap` puts one into the place of another, `record` is what is
-//! remembered about each between starts.
+//! `errors` tells what views leave out, `planning` plans them, `open` brings them back from the catalog, `fill` creates one
+//! over existing data at once, `filling` piece by piece, `step` moves all of them, `swap` puts one into the place of another,
+//! `record` is what is remembered about each between starts.
 
 mod errors;
 mod fill;
 mod filling;
 mod open;
+mod planning;
 mod record;
 mod step;
 mod swap;
@@ -17,19 +18,17 @@ pub use errors::view_errors_relation;
 pub use timing::StepTimes;
 
 use crate::dataflow::Dataflow;
-use crate::plan::plan_view;
 use crate::{ExplainedNode, Rung};
 use filling::Fill;
 pub use filling::FillOutput;
 use open::Repair;
+use planning::LastPlanned;
 use record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use timing::{RecentSteps, Stopwatch};
-use viewfeed_change::{
-    Column, Delta, Error, Relation, RelationId, RelationName, Relations, Result, Timestamp, View,
-};
+use viewfeed_change::{Column, Delta, Error, Relation, RelationId, Relations, Result, Timestamp, View};
 use viewfeed_query::Planner;
 use viewfeed_store::{Txn, arrange, view_errors};
 
@@ -86,6 +85,7 @@ pub struct Engine {
     /// All of those wait for tables that are still being copied from elsewhere.
     waits_for_tables: bool,
     schedule: Schedule,
+    last_planned: LastPlanned,
     /// How views changed when the engine was opened.
     opening: Vec<Delta>,
     /// How `viewfeed.view_errors` changed.
@@ -138,24 +138,6 @@ impl Engine {
         let mut engine = Self::empty(planner, now, best);
         engine.attach_all(relations, txn, Repair::Fill)?;
         Ok(engine)
-    }
-
-    /// Plans a view without creating it. Fails on SQL that DataFusion cannot plan, with its message.
-    pub fn plan(&self, sql: &str, search_schema: &str, relations: &Arc<Relations>) -> Result<NewView> {
-        let planned = plan_view(&self.planner, self.best, sql, search_schema, relations)?;
-        let named = self.planner.named(sql, relations, search_schema)?;
-        if let Some(system) = named
-            .iter()
-            .find(|named| named.name.schema == RelationName::SYSTEM)
-        {
-            return Err(over_system(system));
-        }
-        Ok(NewView {
-            columns: planned.columns,
-            key: planned.key,
-            inputs: named.iter().map(|relation| relation.id).collect(),
-            explained: ExplainedNode::of(&planned.node),
-        })
     }
 
     /// Creates the operators of `view` (whose columns, key and inputs come from [`Engine::plan`]), fills their state and
@@ -282,6 +264,7 @@ impl Engine {
             filling: BTreeMap::new(),
             waits_for_tables: false,
             schedule: Schedule::default(),
+            last_planned: LastPlanned::default(),
             opening: Vec::new(),
             error_deltas: Vec::new(),
             now,
@@ -289,11 +272,6 @@ impl Engine {
             best,
         }
     }
-}
-
-fn over_system(relation: &Relation) -> Error {
-    let message = format!("a view cannot read \"{}\"", relation.name);
-    Error::invalid("SYSTEM_RELATION", message).hint("read it with SELECT, or subscribe to it")
 }
 
 /// What makes `relation` a view.

@@ -2,7 +2,7 @@
 
 use crate::world::{INT, TEXT, World, shown};
 use std::sync::Arc;
-use viewfeed_change::RelationName;
+use viewfeed_change::{Relation, RelationKind, RelationName, View};
 
 const TOTALS: &str = "SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id";
 
@@ -217,4 +217,41 @@ fn steps_are_the_same_each_time() {
         world.change_of("totals", &[("customer", '+', &rows.join(","))])
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_view_planned_before_a_relation_it_names_changed_is_planned_again() {
+    let mut world = World::shop();
+    let plan = |world: &World| {
+        world
+            .engine
+            .plan("SELECT * FROM log", "public", &world.relations)
+            .unwrap()
+    };
+    let stale = plan(&world);
+    world.widen("log", "stars", "(1, 'a', 5), (2, 'b', 3)");
+    // Planned last among other relations than those it is created among: it keeps the columns it was planned with.
+    let mut relations = world.relations.as_ref().clone();
+    let view = Relation {
+        id: relations.allocate(),
+        name: RelationName::new("public", "copy"),
+        columns: stale.columns,
+        key: stale.key,
+        kind: RelationKind::View(View {
+            sql: "SELECT * FROM log".to_owned(),
+            search_schema: "public".to_owned(),
+            inputs: stale.inputs,
+            require_incremental: false,
+            on_error: Default::default(),
+        }),
+        schema_version: 1,
+    };
+    let view = relations.put(view).unwrap();
+    let mut txn = world.begin();
+    let delta = world
+        .engine
+        .create_view(&view, &Arc::new(relations), &mut txn)
+        .unwrap();
+    assert_eq!(shown(&delta.batch), ["1|a", "2|b"]);
+    assert_eq!(plan(&world).columns.len(), 3);
 }

@@ -1,6 +1,7 @@
 //! Ties a plan's relations to a reader: every scan of a `RelationTable` becomes one of rows as of that reader.
 
 mod condition;
+mod given_scan;
 mod lookup;
 mod relation_scan;
 
@@ -17,6 +18,7 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use given_scan::{GivenLater, GivenScan};
 use lookup::Access;
 use relation_scan::RelationScan;
 use std::fmt;
@@ -32,6 +34,24 @@ pub(crate) enum Rows<'a> {
     Given(&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>),
     /// Batches where some are given, else the state a reader shows.
     Partly(&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>, &'a Reader),
+    /// Batches that will be given for each relation, by [`at`].
+    Later,
+}
+
+impl<'a> Rows<'a> {
+    fn reader(&self) -> Option<&'a Reader> {
+        match self {
+            Self::Of(reader) | Self::Partly(_, reader) => Some(reader),
+            Self::Given(_) | Self::Later => None,
+        }
+    }
+
+    fn tables(&self) -> Option<&'a dyn Fn(RelationId) -> Option<Vec<RecordBatch>>> {
+        match self {
+            Self::Given(tables) | Self::Partly(tables, _) => Some(*tables),
+            Self::Of(_) | Self::Later => None,
+        }
+    }
 }
 
 /// `plan` with its relations tied to `rows`.
@@ -52,14 +72,21 @@ pub(crate) fn bind(plan: LogicalPlan, rows: &Rows<'_>) -> Result<LogicalPlan> {
     Ok(bound.data)
 }
 
-/// A plan that was bound before, ready to be executed once more, over the rows `reader` shows; without one it waits to be
-/// bound again.
-pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: Option<&Reader>) -> Result<Arc<dyn ExecutionPlan>> {
+/// A plan that was bound before, ready to be executed once more, over these rows: of the kind it was bound to. Without any it
+/// waits to be bound again.
+pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, rows: Option<&Rows<'_>>) -> Result<Arc<dyn ExecutionPlan>> {
     let bound = plan.transform_up(|node| {
-        let node = match node.downcast_ref::<RelationScan>() {
-            Some(scan) => Arc::new(scan.at(reader)),
+        let node = if let Some(scan) = node.downcast_ref::<RelationScan>() {
+            let reader = rows.and_then(Rows::reader);
+            Arc::new(scan.at(reader)) as Arc<dyn ExecutionPlan>
+        } else if let Some(scan) = node.downcast_ref::<GivenScan>() {
+            Arc::new(match rows.and_then(Rows::tables) {
+                Some(tables) => scan.at(tables)?,
+                None => scan.empty(),
+            })
+        } else {
             // What an execution left behind, such as the table of a hash join.
-            None => node.reset_state()?,
+            node.reset_state()?
         };
         Ok(Transformed::yes(node))
     })?;
@@ -67,20 +94,14 @@ pub(crate) fn at(plan: Arc<dyn ExecutionPlan>, reader: Option<&Reader>) -> Resul
 }
 
 fn provider(relation: Arc<Relation>, rows: &Rows<'_>) -> Result<Arc<dyn TableProvider>> {
-    let external = |error: viewfeed_change::Error| DataFusionError::External(Box::new(error));
     match rows {
         Rows::Of(reader) => Ok(of_reader(relation, reader)),
         Rows::Partly(tables, reader) => match tables(relation.id) {
             Some(batches) => given(relation, &batches),
             None => Ok(of_reader(relation, reader)),
         },
-        Rows::Given(tables) => {
-            let batches = tables(relation.id).ok_or_else(|| {
-                let message = format!("no rows were given for relation \"{}\"", relation.name);
-                external(viewfeed_change::Error::internal(message))
-            })?;
-            given(relation, &batches)
-        }
+        Rows::Given(tables) => given(relation.clone(), &rows_given(&relation, tables)?),
+        Rows::Later => Ok(Arc::new(GivenLater::new(relation))),
     }
 }
 
@@ -93,13 +114,29 @@ fn of_reader(relation: Arc<Relation>, reader: &Reader) -> Arc<dyn TableProvider>
 }
 
 fn given(relation: Arc<Relation>, batches: &[RecordBatch]) -> Result<Arc<dyn TableProvider>> {
+    let batches = conformed(&relation, batches)?;
+    Ok(Arc::new(MemTable::try_new(relation.schema(), vec![batches])?))
+}
+
+/// What `tables` has for `relation`, which must be something.
+fn rows_given(
+    relation: &Relation,
+    tables: &dyn Fn(RelationId) -> Option<Vec<RecordBatch>>,
+) -> Result<Vec<RecordBatch>> {
+    tables(relation.id).ok_or_else(|| {
+        let message = format!("no rows were given for relation \"{}\"", relation.name);
+        DataFusionError::External(Box::new(viewfeed_change::Error::internal(message)))
+    })
+}
+
+/// `batches` with the columns of `relation`.
+fn conformed(relation: &Relation, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let schema = relation.schema();
     let conform = |batch: &RecordBatch| {
         let conformed = row::conform(batch, &schema);
         conformed.map_err(|error| DataFusionError::External(Box::new(error)))
     };
-    let batches = batches.iter().map(conform).collect::<Result<Vec<_>>>()?;
-    Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+    batches.iter().map(conform).collect()
 }
 
 /// A relation as of a reader.

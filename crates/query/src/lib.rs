@@ -16,6 +16,7 @@ mod correlated_not_in;
 mod failure;
 mod forget_keys;
 mod functions;
+mod grouping_sets;
 mod hidden;
 mod in_null;
 mod named_windows;

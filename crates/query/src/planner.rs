@@ -19,7 +19,7 @@ use datafusion::optimizer::Optimizer;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
-use viewfeed_change::{Error, Relations, Result};
+use viewfeed_change::{Error, Relation, Relations, Result};
 
 /// What a plan is for; decides the optimizer's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Planner {
     }
 
     /// The relations that `query` names, in the order of their ids.
-    pub fn inputs(plan: &LogicalPlan) -> Result<Vec<Arc<viewfeed_change::Relation>>> {
+    pub fn inputs(plan: &LogicalPlan) -> Result<Vec<Arc<Relation>>> {
         use datafusion::common::tree_node::TreeNodeRecursion;
         let mut found = std::collections::BTreeMap::new();
         plan.apply_with_subqueries(|node| {
@@ -145,15 +145,18 @@ impl Planner {
         Ok(found.into_values().collect())
     }
 
-    /// The relations that a view's SQL names, in the order of their ids: also those whose rows turn out not to matter.
-    pub fn named(
+    /// The plan of a view's SQL, and the relations it names, in the order of their ids: also those whose rows turn out not to
+    /// matter.
+    pub fn plan_view(
         &self,
         sql: &str,
         relations: &Arc<Relations>,
         search_schema: &str,
-    ) -> Result<Vec<Arc<viewfeed_change::Relation>>> {
-        let query = parse::parse_query(sql)?;
-        Self::inputs(&self.plan_as_written(query, &[], relations, search_schema, Purpose::View)?)
+    ) -> Result<(LogicalPlan, Vec<Arc<Relation>>)> {
+        let (query, purpose) = (parse::parse_query(sql)?, Purpose::View);
+        let plan = self.plan_as_written(query, &[], relations, search_schema, purpose)?;
+        let named = Self::inputs(&plan)?;
+        Ok((self.optimize(plan, purpose)?, named))
     }
 
     fn plan_query(

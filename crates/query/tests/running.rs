@@ -1,6 +1,7 @@
 //! What queries give, planned as a query and as a view.
 
 use crate::house::{NOW, lines, relations, rows, run, try_run};
+use arrow::array::RecordBatch;
 use viewfeed_change::RelationId;
 use viewfeed_query::{Planner, Purpose};
 
@@ -49,6 +50,28 @@ fn a_condition_that_names_no_column_holds_also_over_an_aggregate_of_everything()
     for groups in ["", " GROUP BY GROUPING SETS ((), (author))"] {
         let sql = format!("SELECT n FROM (SELECT count(*) AS n FROM message{groups}) AS t WHERE {never}");
         assert!(run(&sql).is_empty(), "{sql}");
+    }
+}
+
+#[test]
+fn grouping_sets_have_each_group_once_also_over_constants_and_rows_in_order() {
+    let counted = |groups: &str| {
+        let sql = format!("SELECT g, count(*) AS n FROM ({groups}) AS t GROUP BY g ORDER BY g");
+        run(&sql)[1..].to_vec()
+    };
+    let constants = "SELECT false AS c FROM message UNION ALL SELECT false FROM chat";
+    let groups = format!("SELECT c, grouping(c) AS g FROM ({constants}) AS s GROUP BY CUBE (c)");
+    assert_eq!(counted(&groups), ["0 | 1", "1 | 1"]);
+    let numbers = "SELECT v / 10 AS c, v FROM generate_series(1, 20000) AS s(v) ORDER BY c LIMIT 30000";
+    for call in [
+        "count(*)",
+        "array_agg(v ORDER BY c DESC, v)",
+        "last_value(v ORDER BY c, v)",
+    ] {
+        let groups = format!(
+            "SELECT c, v, grouping(v) AS g, {call} AS l FROM ({numbers}) AS s GROUP BY GROUPING SETS ((c, v), (c))"
+        );
+        assert_eq!(counted(&groups), ["0 | 20000", "1 | 2001"], "{call}");
     }
 }
 
@@ -333,6 +356,39 @@ fn one_plan_runs_over_different_rows_and_times() {
         ],
         ["2", "5", "0", "0"]
     );
+}
+
+#[test]
+fn a_query_prepared_for_given_rows_runs_over_each() {
+    let planner = Planner::new().unwrap();
+    let queries = [
+        "SELECT DISTINCT author FROM message",
+        "SELECT count(*) AS n FROM message",
+        "SELECT m.id, c.topic FROM message m LEFT JOIN chat c ON c.id = m.chat_id",
+        "SELECT id, sum(likes) OVER (PARTITION BY author ORDER BY id) AS s FROM message",
+        "SELECT id FROM message ORDER BY id LIMIT 2",
+        "SELECT id FROM message WHERE likes = (SELECT max(likes) FROM message)",
+        "WITH RECURSIVE r AS (SELECT id FROM message UNION SELECT id - 1 FROM r WHERE id > 0) SELECT id FROM r",
+        "SELECT id, now() AS t FROM message WHERE sent_at > now()",
+    ];
+    for (sql, purpose) in queries
+        .iter()
+        .flat_map(|sql| [(sql, Purpose::View), (sql, Purpose::Batch)])
+    {
+        let plan = planner.plan_sql(sql, &relations(), "talk", purpose).unwrap();
+        let prepared = planner.prepare_over(plan.clone()).unwrap();
+        for (rows_max, hours) in [(9, 0), (0, 0), (9, -2), (2, -2)] {
+            let first = |batch: RecordBatch| batch.slice(0, batch.num_rows().min(rows_max));
+            let some = |id: RelationId| Some(rows(id)?.into_iter().map(first).collect());
+            let now = viewfeed_change::Timestamp(NOW.0 + hours * 3_600_000_000);
+            let mut again = lines(&prepared.run_over(&some, now).unwrap());
+            let mut fresh = lines(&planner.execute_over(&plan, &some, now).unwrap());
+            again.sort();
+            fresh.sort();
+            assert_eq!(again, fresh, "{sql}, {rows_max} rows");
+        }
+        assert!(prepared.run_over(&|_| None, NOW).is_err(), "{sql}");
+    }
 }
 
 #[test]

@@ -3,21 +3,16 @@
 
 use super::record::Record;
 use super::timing::RecentSteps;
-use super::{Engine, LiveView, definition, errors};
+use super::{Engine, LiveView, errors};
 use crate::ExplainedNode;
 use crate::dataflow::{Dataflow, content};
-use crate::plan::{Node, PlannedView, replan_view};
+use crate::plan::{Node, PlannedView};
 use std::sync::Arc;
 use viewfeed_change::row::conform;
 use viewfeed_change::{Batch, Delta, Relation, RelationId, Relations, Result};
 use viewfeed_store::{Txn, arrange, view_errors};
 
 impl Engine {
-    /// The plan of a view whose columns are given.
-    pub(super) fn replan(&self, view: &Relation, relations: &Arc<Relations>) -> Result<PlannedView> {
-        replan_view(&self.planner, self.best, view, definition(view)?, relations)
-    }
-
     /// Fills `view`, whether it has content already or not; gives how its content changed. Seals `txn` as it goes. On
     /// failure the view's content is what it was, its state of no use.
     pub(super) fn fill(

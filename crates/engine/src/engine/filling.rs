@@ -27,6 +27,7 @@ use viewfeed_store::{Txn, arrange, keys, view_errors};
 /// A view that is not complete.
 pub(super) struct Fill {
     stage: Stage,
+    planned: Arc<PlannedView>,
     explained: Arc<ExplainedNode>,
 }
 
@@ -65,11 +66,16 @@ impl Piece {
 }
 
 impl Fill {
-    fn new(stage: Stage, view: RelationId, planned: &PlannedView) -> Self {
+    fn new(stage: Stage, view: RelationId, planned: &Arc<PlannedView>) -> Self {
         Self {
             stage,
+            planned: planned.clone(),
             explained: Arc::new(ExplainedNode::of_view(view, &planned.node)),
         }
+    }
+
+    pub(super) fn planned(&self) -> &Arc<PlannedView> {
+        &self.planned
     }
 
     pub(super) fn explained(&self) -> &Arc<ExplainedNode> {
@@ -168,7 +174,7 @@ impl Engine {
     pub(super) fn begin_anew(
         &mut self,
         view: &Arc<Relation>,
-        planned: &PlannedView,
+        planned: &Arc<PlannedView>,
         txn: &mut Txn,
     ) -> Result<()> {
         if let Some(old) = Record::read(view.id, txn)? {
@@ -194,7 +200,7 @@ impl Engine {
     pub(super) fn resume(
         &mut self,
         view: &Arc<Relation>,
-        planned: &PlannedView,
+        planned: &Arc<PlannedView>,
         record: &Record,
         relations: &Relations,
         txn: &mut Txn,

@@ -9,9 +9,9 @@ use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use viewfeed_change::{Batch, Error, RelationId, Result, Timestamp};
-use viewfeed_query::Planner;
+use viewfeed_query::{Planner, Prepared};
 use viewfeed_store::arrange::Arrangement;
 use viewfeed_store::{Reader, Txn};
 
@@ -33,8 +33,7 @@ pub(crate) struct RecomputeInput {
 
 /// A recomputed part of a plan.
 pub(crate) struct Recompute {
-    pub(crate) planner: Planner,
-    pub(crate) plan: LogicalPlan,
+    pub(crate) query: KeptQuery,
     pub(crate) inputs: Vec<RecomputeInput>,
     /// The last result.
     pub(crate) output: Arc<dyn Arrangement>,
@@ -111,7 +110,7 @@ impl Recompute {
         for input in &self.inputs {
             tables.insert(input.scan, input.rows(reader)?);
         }
-        execute(&self.planner, &self.plan, &tables, now, &self.schema)
+        self.query.run(&tables, now, &self.schema)
     }
 
     fn note_time(&self, now: Timestamp, txn: &mut Txn) {
@@ -150,20 +149,44 @@ impl RecomputeInput {
     }
 }
 
-/// The rows `plan` gives, with the columns of `schema`, over the rows of `tables` by the ids it scans them by.
-pub(super) fn execute(
-    planner: &Planner,
-    plan: &LogicalPlan,
-    tables: &BTreeMap<RelationId, Vec<RecordBatch>>,
-    now: Timestamp,
-    schema: &SchemaRef,
-) -> Result<Batch> {
-    let result = planner.execute_over(plan, &|id| tables.get(&id).cloned(), now)?;
-    let rows = result.iter().map(|batch| shaped(batch, schema));
-    let batches = rows
-        .map(|rows| Ok(Batch::inserts(rows?)))
-        .collect::<Result<Vec<_>>>()?;
-    Batch::concat(schema, &batches)
+/// A part of a view's plan, planned to the end when it is first run.
+pub(crate) struct KeptQuery {
+    planner: Planner,
+    plan: LogicalPlan,
+    prepared: OnceLock<Prepared>,
+}
+
+impl KeptQuery {
+    /// Of `plan`, which is run by `planner`.
+    pub(crate) fn new(planner: Planner, plan: LogicalPlan) -> Self {
+        Self {
+            planner,
+            plan,
+            prepared: OnceLock::new(),
+        }
+    }
+
+    /// The rows it gives, with the columns of `schema`, over the rows of `tables` by the ids it scans them by.
+    pub(super) fn run(
+        &self,
+        tables: &BTreeMap<RelationId, Vec<RecordBatch>>,
+        now: Timestamp,
+        schema: &SchemaRef,
+    ) -> Result<Batch> {
+        let prepared = match self.prepared.get() {
+            Some(prepared) => prepared,
+            None => {
+                let prepared = self.planner.prepare_over(self.plan.clone())?;
+                self.prepared.get_or_init(|| prepared)
+            }
+        };
+        let result = prepared.run_over(&|id| tables.get(&id).cloned(), now)?;
+        let rows = result.iter().map(|batch| shaped(batch, schema));
+        let batches = rows
+            .map(|rows| Ok(Batch::inserts(rows?)))
+            .collect::<Result<Vec<_>>>()?;
+        Batch::concat(schema, &batches)
+    }
 }
 
 /// The rows of a collection, each as often as its weight says. A row that is there less than no time has been taken

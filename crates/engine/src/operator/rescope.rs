@@ -7,18 +7,16 @@
 //! ones these are is found by halving.
 
 use super::isolate::{ErrorLog, is_of_a_row, search};
-use super::recompute::{RecomputeInput, execute, repeated};
+use super::recompute::{KeptQuery, RecomputeInput, repeated};
 use super::{CHUNK_ROWS, Collect, Emit, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, kernels::numeric::neg};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
-use datafusion::logical_expr::LogicalPlan;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use viewfeed_change::row::{RowCodec, Rows};
 use viewfeed_change::{Batch, ColumnPath, Error, Result, Timestamp};
-use viewfeed_query::Planner;
 use viewfeed_store::Txn;
 use viewfeed_store::arrange::Arrangement;
 
@@ -27,8 +25,7 @@ const FILL_ROWS: usize = 2 * CHUNK_ROWS;
 
 /// A part of a plan that is recomputed by scope.
 pub(crate) struct Rescope {
-    planner: Planner,
-    plan: LogicalPlan,
+    query: KeptQuery,
     input: RecomputeInput,
     /// The columns of the input that are the scope.
     scope: Vec<usize>,
@@ -55,11 +52,10 @@ struct Filling {
 }
 
 impl Rescope {
-    /// `plan` scans `input`, whose arrangement is by its columns `scope`, and gives rows with `schema`; `output` is by
+    /// `query` scans `input`, whose arrangement is by its columns `scope`, and gives rows with `schema`; `output` is by
     /// the columns of the output that are the scope. The plan does not ask for the time.
     pub(crate) fn new(
-        planner: Planner,
-        plan: LogicalPlan,
+        query: KeptQuery,
         input: RecomputeInput,
         scope: Vec<usize>,
         output: Arc<dyn Arrangement>,
@@ -69,8 +65,7 @@ impl Rescope {
         let paths: Vec<ColumnPath> = scope.iter().copied().map(ColumnPath::from).collect();
         Ok(Self {
             codec: RowCodec::for_paths(&input.schema, &paths)?,
-            planner,
-            plan,
+            query,
             input,
             scope,
             output,
@@ -143,13 +138,7 @@ impl Rescope {
             return Ok(Batch::empty(self.schema.clone()));
         }
         let tables = BTreeMap::from([(self.input.scan, rows)]);
-        execute(
-            &self.planner,
-            &self.plan,
-            &tables,
-            Timestamp::default(),
-            &self.schema,
-        )
+        self.query.run(&tables, Timestamp::default(), &self.schema)
     }
 
     /// Executes the plan over `rows`, which are whole scopes, stores the result and hands it over.

@@ -7,10 +7,14 @@ use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
 use viewfeed_change::row::{RowCodec, plain_type};
 use viewfeed_change::{Column, Error, ErrorKind, Relation, Relations, Result, View};
-use viewfeed_query::{Planner, Purpose};
+use viewfeed_query::Planner;
 
 /// A view's plan.
 pub(crate) struct PlannedView {
+    sql: String,
+    search_schema: String,
+    /// The relations it names, also those whose rows turn out not to matter, by id.
+    pub(crate) named: Vec<Arc<Relation>>,
     /// How its rows are kept.
     pub(crate) node: Node,
     /// Its output columns.
@@ -27,12 +31,34 @@ pub(crate) fn plan_view(
     search_schema: &str,
     relations: &Arc<Relations>,
 ) -> Result<PlannedView> {
-    let plan = planner.plan_sql(sql, relations, search_schema, Purpose::View)?;
+    let (plan, named) = planner.plan_view(sql, relations, search_schema)?;
     let node = with_delta_joins(Lowering::new(planner, best).lower(&plan)?);
     let columns = columns(&plan, &node)?;
     // a key without columns (at most one row) is the same as none to who stores the rows
     let key = node.facts.key.clone().unwrap_or_default();
-    Ok(PlannedView { node, columns, key })
+    Ok(PlannedView {
+        sql: sql.to_owned(),
+        search_schema: search_schema.to_owned(),
+        named,
+        node,
+        columns,
+        key,
+    })
+}
+
+impl PlannedView {
+    /// Whether this is how `view`, the definition of `relation`, would be planned among `relations`: what it names is what it
+    /// was then, and `relation` does not stand before it by its own name.
+    pub(crate) fn serves(&self, relation: &Relation, view: &View, relations: &Relations) -> bool {
+        let is_same = |named: &Arc<Relation>| {
+            let now = relations.get(named.id);
+            now.is_some_and(|now| Arc::ptr_eq(now, named)) && named.name.name != relation.name.name
+        };
+        self.sql == view.sql
+            && self.search_schema == view.search_schema
+            && same_columns(&self.columns, &relation.columns)
+            && self.named.iter().all(is_same)
+    }
 }
 
 /// Plans an existing view again. `SELECT *` may have got more columns since it was created: it keeps those it had.

@@ -11,11 +11,15 @@ use viewfeed_query::{Prepared, Purpose};
 
 impl World {
     pub(super) fn create(&mut self, name: &str, sql: &str) -> Result<(), Failure> {
-        match self.modes.filling {
+        let plan = self.plan(sql)?;
+        let answered = match self.modes.filling {
             // What it reads may not be complete: it can be planned, but not run.
-            Some(_) => drop(self.plan(sql)?),
-            None => drop(answer(&self.prepare(sql)?, &self.store().reader(), self.now)?),
-        }
+            Some(_) => None,
+            None => {
+                let query = self.prepare(&plan)?;
+                Some((answer(&query, &self.store().reader(), self.now)?, query))
+            }
+        };
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut relations = (*self.relations).clone();
         let id = relations.allocate();
@@ -31,7 +35,11 @@ impl World {
             None => delta = Some(engine.create_view(&view, &relations, &mut txn).map_err(wrong)?),
         }
         self.relations = relations;
-        let mut watched = Watched::new(id, sql);
+        let mut watched = Watched::new(id, sql, plan);
+        if let Some((rows, query)) = answered {
+            watched.prepare(Some(query));
+            watched.expect(&view, &rows)?;
+        }
         if let Some(delta) = &delta {
             watched.publish(&view, &delta.batch)?;
         }
@@ -63,7 +71,8 @@ impl World {
             ),
             false => sql.to_owned(),
         };
-        answer(&self.prepare(&statements[0])?, &self.store().reader(), self.now)?;
+        let query = self.prepare(&self.plan(&statements[0])?)?;
+        answer(&query, &self.store().reader(), self.now)?;
         let (store, engine) = self.open.as_mut().expect("the store is open between steps");
         let mut txn = store.begin().map_err(wrong)?;
         for place in places.iter().rev() {
@@ -95,8 +104,12 @@ impl World {
             deltas.push(delta);
         }
         self.commit(txn, &deltas)?;
-        // Where rows are has changed.
+        // Where rows are has changed, and what the columns of views promise.
         self.views.iter_mut().for_each(|view| view.prepare(None));
+        for place in places {
+            let plan = self.plan(&self.views[place].sql)?;
+            self.views[place].replan(plan);
+        }
         Ok(())
     }
 
@@ -118,14 +131,15 @@ impl World {
         places
     }
 
-    /// The query a view is compared with.
-    pub(super) fn prepare(&self, sql: &str) -> Result<Prepared, Failure> {
+    /// The query a view is compared with, ready to run.
+    pub(super) fn prepare(&self, plan: &LogicalPlan) -> Result<Prepared, Failure> {
         let prepared = self
             .planner
-            .prepare(self.plan(sql)?, &self.store().reader(), self.now);
+            .prepare(plan.clone(), &self.store().reader(), self.now);
         prepared.map_err(unanswerable)
     }
 
+    /// The plan of the query that a view with this SELECT is compared with.
     fn plan(&self, sql: &str) -> Result<LogicalPlan, Failure> {
         let schema = RelationName::PUBLIC;
         let planned = self

@@ -2,6 +2,8 @@
 
 use super::compare::{Weights, add, different, is_same, stored, weights};
 use super::world::{Failure, unanswerable, wrong};
+use arrow::array::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use viewfeed_change::row::conform;
 use viewfeed_change::{Batch, Relation, RelationId, Timestamp};
@@ -13,7 +15,9 @@ pub(super) struct Watched {
     /// The view.
     pub(super) id: RelationId,
     pub(super) sql: String,
-    /// Its query, planned to be run from scratch, once what it reads is complete.
+    /// Its query, planned to be run from scratch.
+    plan: LogicalPlan,
+    /// The same, ready to run, once what it reads is complete.
     query: Option<Prepared>,
     /// What DataFusion computes from scratch, until a table changes or time passes.
     expected: Option<Weights>,
@@ -22,27 +26,48 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// The view with this id and query.
-    pub(super) fn new(id: RelationId, sql: &str) -> Self {
+    /// The view with this id and query, and the query's plan.
+    pub(super) fn new(id: RelationId, sql: &str, plan: LogicalPlan) -> Self {
         Self {
             id,
             sql: sql.to_owned(),
+            plan,
             query: None,
             expected: None,
             sum: Weights::new(),
         }
     }
 
-    /// Takes a plan of its query; None: the one it has is of no use any more.
+    /// The plan of its query.
+    pub(super) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    /// Takes its query, ready to run; None: where it finds rows is of no use any more.
     pub(super) fn prepare(&mut self, query: Option<Prepared>) {
         self.query = query;
     }
 
-    /// It was dropped and made anew, with this SELECT; its first delta is all it holds.
+    /// It was dropped and made anew, with this SELECT, of which there is no plan yet; its first delta is all it holds.
     pub(super) fn start_again(&mut self, sql: &str) {
         self.sql = sql.to_owned();
         self.expected = None;
         self.sum.clear();
+    }
+
+    /// Takes another plan of its query.
+    pub(super) fn replan(&mut self, plan: LogicalPlan) {
+        self.plan = plan;
+        self.query = None;
+    }
+
+    /// Takes what DataFusion computes from scratch.
+    pub(super) fn expect(&mut self, view: &Relation, rows: &[RecordBatch]) -> Result<(), Failure> {
+        let schema = view.schema();
+        let conformed = rows.iter().map(|rows| conform(rows, &schema).map(Batch::inserts));
+        let conformed = conformed.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        self.expected = Some(weights(&schema, &conformed)?);
+        Ok(())
     }
 
     /// Whether it has a plan.
@@ -62,7 +87,7 @@ impl Watched {
 
     /// Whether its query asks for the time.
     pub(super) fn follows_clock(&self) -> bool {
-        !self.query.as_ref().is_some_and(Prepared::is_planned)
+        self.query.as_ref().is_none_or(Prepared::follows_clock)
     }
 
     /// Stored rows = DataFusion's answer = the sum of deltas. Gives the number of distinct rows.
@@ -74,34 +99,23 @@ impl Watched {
     ) -> Result<usize, Failure> {
         let schema = view.schema();
         let stored = weights(&schema, &stored(reader, view)?)?;
-        let expected = match self.expected.take() {
-            Some(expected) => expected,
-            None => {
-                let query = self.query.as_ref().expect("a view that is complete is prepared");
-                let conformed = answer(query, reader, now)?;
-                let conformed = conformed
-                    .iter()
-                    .map(|rows| conform(rows, &schema).map(Batch::inserts));
-                weights(&schema, &conformed.collect::<Result<Vec<_>, _>>().map_err(wrong)?)?
-            }
-        };
-        if !is_same(&schema, &stored, &expected) {
-            return Err(different(view, "stored", &stored, "expected", &expected));
+        if self.expected.is_none() {
+            let query = self.query.as_ref().expect("a view that is complete is prepared");
+            self.expect(view, &answer(query, reader, now)?)?;
+        }
+        let expected = self.expected.as_ref().expect("it was just computed");
+        if !is_same(&schema, &stored, expected) {
+            return Err(different(view, "stored", &stored, "expected", expected));
         }
         if self.sum != stored {
             return Err(different(view, "sum of deltas", &self.sum, "stored", &stored));
         }
-        self.expected = Some(expected);
         Ok(stored.len())
     }
 }
 
 /// What DataFusion computes from scratch.
-pub(super) fn answer(
-    query: &Prepared,
-    reader: &Reader,
-    now: Timestamp,
-) -> Result<Vec<arrow::array::RecordBatch>, Failure> {
+pub(super) fn answer(query: &Prepared, reader: &Reader, now: Timestamp) -> Result<Vec<RecordBatch>, Failure> {
     // DataFusion 55.2's last_value subtracts 1 from the length of an empty array, which panics in debug builds.
     let answered = catch_unwind(AssertUnwindSafe(|| query.run(reader, now)));
     answered

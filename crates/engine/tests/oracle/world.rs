@@ -226,7 +226,7 @@ impl World {
             return Ok(());
         };
         if let Some(watched) = self.views.iter().find(|watched| watched.id == *view) {
-            answer(&self.prepare(&watched.sql)?, &txn.now(), self.now)?;
+            answer(&self.prepare(watched.plan())?, &txn.now(), self.now)?;
         }
         Err(Failure::Wrong(format!("view {view:?} failed: {error:?}")))
     }
@@ -347,7 +347,7 @@ impl World {
                 continue;
             }
             if !self.views[place].is_prepared() {
-                let query = self.prepare(&self.views[place].sql)?;
+                let query = self.prepare(self.views[place].plan())?;
                 self.views[place].prepare(Some(query));
             }
             let watched = &mut self.views[place];

@@ -133,7 +133,7 @@ impl Planner {
 }
 
 /// Whether the plan was made for a view, or calls functions like `now()`.
-pub(super) fn is_unfinished(plan: &LogicalPlan) -> PlanResult<bool> {
+fn is_unfinished(plan: &LogicalPlan) -> PlanResult<bool> {
     let mut of_view = false;
     plan.apply_with_subqueries(|node| {
         of_view |= match node {
