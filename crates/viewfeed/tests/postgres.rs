@@ -551,7 +551,7 @@ fn a_large_transaction_is_seen_whole_or_not_at_all() {
         &mut psql,
         &[
             "BEGIN",
-            "INSERT INTO item SELECT i, 'n' || i, i % 7 FROM generate_series(1001, 120000) i",
+            "INSERT INTO item SELECT i, 'n' || i, i % 7 FROM generate_series(1001, 50000) i",
             "UPDATE item SET size = size + 1 WHERE id % 2 = 0",
             "DELETE FROM item WHERE id % 5 = 0",
             "UPDATE item SET id = id + 1000000 WHERE id % 3 = 0",

@@ -181,9 +181,10 @@ impl Listed {
     fn lost(&self) -> Option<String> {
         match (&self.invalidation_reason, self.conflicting, &self.wal_status) {
             (Some(reason), ..) => Some(reason.clone()),
+            // Version 16 calls every invalidated slot conflicting, but only one without log has no place to start from.
+            _ if self.restart_lsn.is_none() => Some("wal_removed".to_owned()),
             (None, Some(true), _) => Some("a conflict with recovery".to_owned()),
             (None, _, Some(status)) if status == "lost" => Some("wal_removed".to_owned()),
-            _ if self.restart_lsn.is_none() => Some("wal_removed".to_owned()),
             _ => None,
         }
     }
