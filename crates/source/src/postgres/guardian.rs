@@ -176,10 +176,11 @@ pub async fn observe_slot(client: &Client, settings: &Settings) -> Result<Observ
     let sql = format!(
         "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                 ELSE pg_catalog.pg_current_wal_lsn() END AS position,
-            pg_catalog.current_database() AS here, pg_catalog.to_jsonb(s) AS slot, a.application_name
+            pg_catalog.current_database() AS here, {} AS slot, a.application_name
         FROM (SELECT {}::name AS wanted) w
         LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = w.wanted
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid",
+        slot::LISTED,
         escape_literal(&settings.slot)
     );
     let row = answer::row(client, "reading the replication slot", &sql).await?;

@@ -103,14 +103,21 @@ struct Listed {
     two_phase: bool,
     conflicting: Option<bool>,
     failover: Option<bool>,
+    /// It came from a primary; which may be what this server is by now.
     synced: Option<bool>,
+    #[serde(default)]
+    in_recovery: bool,
     invalidation_reason: Option<String>,
 }
+
+/// A slot `s` of the server's list as [`state_of`] reads it.
+pub(super) const LISTED: &str = "pg_catalog.to_jsonb(s)
+    || pg_catalog.jsonb_build_object('in_recovery', pg_catalog.pg_is_in_recovery())";
 
 /// The state of the slot of the settings.
 pub async fn slot_state(client: &Client, settings: &Settings) -> Result<SlotState> {
     let sql = format!(
-        "SELECT pg_catalog.to_jsonb(s) AS slot, pg_catalog.current_database() AS here, a.application_name
+        "SELECT {LISTED} AS slot, pg_catalog.current_database() AS here, a.application_name
         FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
         WHERE s.slot_name = {}",
         escape_literal(&settings.slot)
@@ -173,7 +180,9 @@ impl Listed {
             () if plugin != PLUGIN => Some(format!("its output plugin is {plugin}, not {PLUGIN}")),
             () if self.temporary => Some("it is a temporary slot of another session".to_owned()),
             () if self.two_phase => Some("it sends prepared transactions before their commit".to_owned()),
-            () if self.synced == Some(true) => Some("it is a copy of the primary's slot".to_owned()),
+            () if self.synced == Some(true) && self.in_recovery => {
+                Some("it is a copy of the primary's slot".to_owned())
+            }
             () => None,
         }
     }
