@@ -20,7 +20,7 @@ use viewfeed_change::{Epoch, Result};
 const APART_MAX: usize = 16;
 /// A commit joins layers itself if they have at most this many entries together; the rest is left to [`crate::fold`].
 const FOLD_ENTRIES_MAX: usize = 4096;
-/// That is left to the next checkpoint where they have more: it copies them to the Kv soon.
+/// That thread joins layers of at most this many entries; the next checkpoint copies larger ones soon, and needs them no other way.
 pub(crate) const FOLD_LATER_ENTRIES_MAX: usize = 1 << 18;
 /// With more layers than this a commit joins large ones too, and whatever is read between them, so that reads stay fast.
 const LAYERS_MAX: usize = 24;

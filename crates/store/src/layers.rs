@@ -160,4 +160,27 @@ mod tests {
             assert_eq!(reader.get(&[round as u8 + 1]), None);
         }
     }
+
+    #[test]
+    fn large_layers_are_joined_many_at_once_and_hide_each_other_all_the_same() {
+        let entries = JOINED_ENTRIES_MAX as u32 - 1;
+        let large = |from: u32, value: u8| {
+            let keys: Vec<[u8; 4]> = (from..from + entries).map(u32::to_be_bytes).collect();
+            let value = [value];
+            Arc::new(keys.iter().map(|key| (&key[..], Some(&value[..]))).collect())
+        };
+        let mut layers = Layers::default();
+        for round in 0..20_u8 {
+            layers.push(large(u32::from(round) * 1000, round));
+            assert!(layers.len() <= LAYERS_MAX, "{} layers", layers.len());
+        }
+        assert!(layers.len() > 1, "they are not joined two by two");
+        for round in 0..20_u8 {
+            let first = (u32::from(round) * 1000).to_be_bytes();
+            assert_eq!(layers.get(&first), Some(Some(&[round][..])));
+        }
+        assert_eq!(layers.get(&(19_000 + entries).to_be_bytes()), None);
+        let few: usize = layers.into_few().iter().map(|layer| layer.len()).sum();
+        assert!(few < 20 * entries as usize);
+    }
 }

@@ -257,3 +257,53 @@ fn in_use(slot: &str, reader: &SlotReader) -> Error {
         reader.process
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The state of our slot in the database `shop`, with these columns of the server's list.
+    fn state(columns: Value) -> SlotState {
+        let mut slot = json!({"slot_name": "viewfeed", "plugin": PLUGIN, "slot_type": "logical", "database": "shop",
+            "restart_lsn": "0/10", "confirmed_flush_lsn": "0/20", "wal_status": "reserved"});
+        let columns = columns.as_object().unwrap().clone();
+        slot.as_object_mut().unwrap().extend(columns);
+        serde_json::from_value::<Listed>(slot)
+            .unwrap()
+            .state("shop", "")
+            .unwrap()
+    }
+
+    #[test]
+    fn a_slot_that_came_from_a_primary_is_used_once_its_server_is_one() {
+        let on_standby = state(json!({"synced": true, "failover": true, "in_recovery": true}));
+        assert!(matches!(on_standby, SlotState::Foreign { .. }), "{on_standby:?}");
+        let promoted = state(json!({"synced": true, "failover": true, "in_recovery": false}));
+        assert!(
+            matches!(&promoted, SlotState::Free(slot) if slot.is_failover),
+            "{promoted:?}"
+        );
+    }
+
+    #[test]
+    fn why_a_slot_was_lost_is_said_as_far_as_the_version_knows() {
+        let lost = |columns| match state(columns) {
+            SlotState::Lost { why } => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(lost(json!({"wal_status": "lost"})), "wal_removed");
+        assert_eq!(lost(json!({"restart_lsn": null})), "wal_removed");
+        // Version 16 calls each of them conflicting.
+        let version_16 = json!({"wal_status": "lost", "restart_lsn": null, "conflicting": true});
+        assert_eq!(lost(version_16), "wal_removed");
+        assert_eq!(
+            lost(json!({"wal_status": "lost", "conflicting": true})),
+            "a conflict with recovery"
+        );
+        assert_eq!(
+            lost(json!({"invalidation_reason": "idle_timeout"})),
+            "idle_timeout"
+        );
+    }
+}

@@ -11,13 +11,17 @@ use std::sync::Arc;
 use viewfeed_change::{Epoch, ErrorKind, Result, Timestamp};
 
 fn append_synced(log: &Log, epoch: u64, synced: u64) -> Result<u64> {
+    append_value(log, epoch, synced, &[epoch as u8; 50])
+}
+
+fn append_value(log: &Log, epoch: u64, synced: u64, value: &[u8]) -> Result<u64> {
     let nothing = EpochRecord {
         commit_time: Timestamp(0),
         transactions: Vec::new(),
         deltas: Vec::new(),
         schema_versions: Vec::new(),
     };
-    let writes = SortedWrites::from_iter([(&b"k"[..], Some(&[epoch as u8; 50][..]))]);
+    let writes = SortedWrites::from_iter([(&b"k"[..], Some(value))]);
     let writes = [Arc::new(writes)];
     log.append(Epoch(epoch), Timestamp(0), bytes_about(&writes), |output| {
         encode(Epoch(epoch), Epoch(synced), &nothing, &writes, output)
@@ -107,4 +111,31 @@ fn a_hole_is_cut_unless_a_later_record_says_it_was_durable() {
             Err(error) => assert!(!is_cut && error.kind() == ErrorKind::Corrupt, "{error}"),
         }
     }
+}
+
+/// A large record is written a piece at a time, and its start last.
+#[test]
+fn of_a_large_record_that_was_not_finished_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("00000000000000000001.log");
+    let size = || fs::metadata(&file).unwrap().len();
+    let (log, _) = open_at(dir.path()).unwrap();
+    let before = size();
+    let large = vec![7; 3 << 20];
+    log.inject(Fault::FullAfter(2 << 20));
+    let error = append_value(&log, 1, 0, &large).unwrap_err();
+    assert_eq!((error.reason(), size()), ("DISK_FULL", before));
+    append_value(&log, 1, 0, &large).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let (log, replayed) = open_at(dir.path()).unwrap();
+    assert_eq!(replayed, [1]);
+    drop(log);
+    // As a crash leaves it before the start is written.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[before as usize..][..38].fill(0);
+    fs::write(&file, bytes).unwrap();
+    let (_, replayed) = open_at(dir.path()).unwrap();
+    assert!(replayed.is_empty());
+    assert_eq!(size(), before);
 }
