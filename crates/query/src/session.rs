@@ -2,7 +2,7 @@
 
 use crate::column_type::CastTypes;
 use crate::functions;
-use crate::grouping_sets;
+use crate::hide_orders;
 use crate::recursion;
 use crate::rules;
 use chrono::{DateTime, Utc};
@@ -58,12 +58,12 @@ pub(crate) fn session(memory_max: Option<usize>) -> Result<SessionState> {
 /// DataFusion's own, without the pushdown of filters into physical operators: 55.2 matches the columns of a filter above
 /// a join by name, so that above an outer join of a table with itself it filters the wrong side. Logical filters have
 /// been pushed down before; what is lost is only the dynamic filters of joins and top-k over files, which we do not have.
-/// And with a limit for recursions, last, so that no other rule meets it; orders are hidden from grouping sets first, before
+/// And with a limit for recursions, last, so that no other rule meets it; orders that only seem known are hidden first, before
 /// others rely on them.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
-    rules.insert(0, Arc::new(grouping_sets::HideOrders));
+    rules.insert(0, Arc::new(hide_orders::HideOrders));
     rules.push(Arc::new(recursion::LimitRecursion));
     rules
 }

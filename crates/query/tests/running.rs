@@ -76,6 +76,30 @@ fn grouping_sets_have_each_group_once_also_over_constants_and_rows_in_order() {
 }
 
 #[test]
+fn a_constant_of_one_side_of_an_outer_join_is_ordered_by_above_it() {
+    let constant = "(SELECT id, 0.5 AS c FROM message WHERE likes IS NULL) AS m";
+    let joins = [
+        format!("{constant} FULL JOIN message a ON m.id = a.id"),
+        format!("message a LEFT JOIN {constant} ON m.id = a.id"),
+        format!("{constant} RIGHT JOIN message a ON m.id = a.id"),
+        format!("message a LEFT JOIN {constant} ON m.id <= a.id AND m.id >= a.id"),
+    ];
+    for join in joins {
+        let all = run(&format!("SELECT c FROM {join}"));
+        let (known, missing): (Vec<_>, Vec<_>) = all[1..].iter().cloned().partition(|row| row == "0.5");
+        assert!(!known.is_empty() && !missing.is_empty(), "{all:?}");
+        let ordered =
+            |order: &str| run(&format!("SELECT c FROM {join} ORDER BY c {order}, a.id"))[1..].to_vec();
+        assert_eq!(
+            ordered("NULLS FIRST"),
+            [missing.clone(), known.clone()].concat(),
+            "{join}"
+        );
+        assert_eq!(ordered("DESC NULLS LAST"), [known, missing].concat(), "{join}");
+    }
+}
+
+#[test]
 fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
     let sql = "SELECT m.id FROM message m WHERE m.likes NOT IN \
         (SELECT n.likes FROM message n WHERE n.author = m.author AND n.id <> m.id) ORDER BY m.id";

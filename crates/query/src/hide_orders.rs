@@ -1,10 +1,14 @@
-//! Hides from grouping sets that their rows come in an order.
+//! Hides orders that DataFusion 55.2 takes for known and that are not.
 //!
-//! DataFusion 55.2 takes a group for complete when a column it is ordered by has another value, and a constant is ordered by
+//! **Grouping sets.** A group is taken for complete when a column it is ordered by has another value, and a constant is ordered by
 //! definition. With grouping sets, rows come once for each set, and the column is NULL in some: groups were told to be
 //! complete that were not, and came twice (apache/datafusion issues 16965 and 24421). So no order is known below, where
 //! the rows of a batch are counted, nor above, where those of batches are brought together.
+//!
+//! **Outer joins.** What is a constant of one side, or equal in all its rows, is taken to be so above the join too, where it is
+//! NULL in rows of which that side has no match: an ORDER BY that began with it lost it. So no order is known above.
 
+use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
@@ -12,14 +16,16 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-    ReplaceChildrenOptions,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    PlanProperties, ReplaceChildrenOptions,
 };
 use std::fmt;
 use std::sync::Arc;
 
-/// Puts [`Unordered`] below and above every aggregate over grouping sets. To be run before the rules that rely on orders.
+/// Puts [`Unordered`] below and above every aggregate over grouping sets, and above outer joins of which a side that may be
+/// missing has constants. To be run before the rules that rely on orders.
 #[derive(Debug)]
 pub(crate) struct HideOrders;
 
@@ -34,21 +40,46 @@ impl PhysicalOptimizerRule for HideOrders {
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let hidden = plan.transform_up(|node| {
-            let aggregate = node.downcast_ref::<AggregateExec>();
-            let Some(aggregate) = aggregate.filter(|aggregate| aggregate.group_expr().has_grouping_set())
-            else {
-                return Ok(Transformed::no(node));
-            };
-            let input = Unordered::over(aggregate.input().clone());
-            let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            let aggregate = node.replace_children(vec![input], anew)?;
-            Ok(Transformed::yes(Unordered::over(aggregate)))
+            if let Some(input) = input_of_grouping_sets(node.as_ref()) {
+                let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+                let aggregate = node.replace_children(vec![Unordered::over(input)], anew)?;
+                return Ok(Transformed::yes(Unordered::over(aggregate)));
+            }
+            if loses_constants(node.as_ref()) {
+                return Ok(Transformed::yes(Unordered::over(node)));
+            }
+            Ok(Transformed::no(node))
         })?;
         Ok(hidden.data)
     }
 
     fn schema_check(&self) -> bool {
         true
+    }
+}
+
+/// What an aggregate over grouping sets reads, or None if the node is something else.
+fn input_of_grouping_sets(node: &dyn ExecutionPlan) -> Option<Arc<dyn ExecutionPlan>> {
+    let aggregate = node.downcast_ref::<AggregateExec>()?;
+    let over_sets = aggregate.group_expr().has_grouping_set();
+    over_sets.then(|| aggregate.input().clone())
+}
+
+/// Whether the node is an outer join whose side that is NULL where it has no match has constants or equal expressions.
+fn loses_constants(node: &dyn ExecutionPlan) -> bool {
+    let (left, right, kind) = if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+        (join.left(), join.right(), join.join_type())
+    } else if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
+        (join.left(), join.right(), join.join_type())
+    } else {
+        return false;
+    };
+    let equal = |side: &Arc<dyn ExecutionPlan>| !side.equivalence_properties().eq_group().is_empty();
+    match kind {
+        JoinType::Left => equal(right),
+        JoinType::Right => equal(left),
+        JoinType::Full => equal(left) || equal(right),
+        _ => false,
     }
 }
 
