@@ -37,7 +37,10 @@ mod work;
 pub use assembly::{Assembled, Assembler, Committed, Load, LooseNote, Messages};
 pub use change::{OldImage, RowChange, RowChanges, SourceTransaction, TableEvent};
 pub use connection::{Connector, SqlSession};
-pub use copy::{CopyEstimate, CopyEvent, CopyOptions, CopyProgress, SnapshotCopy, TableProgress};
+pub use copy::{
+    CopyEstimate, CopyEvent, CopyOptions, CopyProgress, PageRange, PlannedCopy, ReadPages, SnapshotCopy,
+    TableProgress,
+};
 pub use guardian::{
     Guardian, HEARTBEAT_PREFIX, Observation, SlotLag, Verdict, WalLimit, heartbeat, observe_slot,
 };

@@ -20,6 +20,7 @@ mod postgres_copy;
 mod postgres_lifecycle;
 mod postgres_literals;
 mod postgres_preflight;
+mod postgres_resume;
 mod postgres_rows;
 mod postgres_shapes;
 mod postgres_stream;

@@ -145,6 +145,7 @@ pub(crate) async fn copied(
                 assert!(rows.num_rows() > 0 && !finished.contains_key(&table));
                 batches.entry(table).or_default().push(rows);
             }
+            CopyEvent::Read { .. } => {}
             CopyEvent::Finished { table, rows } => assert_eq!(finished.insert(table, rows), None),
         }
     }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
 use viewfeed_source::postgres::stored::{Phase, StoredTable};
 use viewfeed_source::postgres::{
-    self, Applied, Connector, CopyEstimate, Finding, Loop, Lsn, RunningSource, Settings, Severity, Source,
-    SourceState, SourceStatus, Work, stored,
+    self, Applied, Connector, CopyEstimate, CopyOptions, Finding, Loop, Lsn, RunningSource, Settings,
+    Severity, Source, SourceState, SourceStatus, Work, stored,
 };
 use viewfeed_store::Store;
 
@@ -170,10 +170,14 @@ impl Sources {
         again.await
     }
 
-    /// Waits until everything that was committed at the server before `until` (now, if there is none) is visible here, also
-    /// in tables that are being copied.
+    /// Waits until everything that was committed at the server before `until` is visible here. Without that, everything until now,
+    /// and until no table is being copied any more.
     pub(crate) async fn wait(&self, name: &str, until: Option<&str>) -> Result<()> {
         let until: Option<Lsn> = until.map(str::parse).transpose()?;
+        let is_enough = match until {
+            Some(_) => SourceStatus::has_reached,
+            None => SourceStatus::is_complete,
+        };
         let (asked, mut status) = {
             let running = self.inner.running.lock().await;
             let source = running.get(name).ok_or_else(|| unknown(name))?;
@@ -181,7 +185,7 @@ impl Sources {
         };
         let reached = async {
             let until = asked.await?;
-            let reached = status.wait_for(|status| status.has_reached(until)).await;
+            let reached = status.wait_for(|status| is_enough(status, until)).await;
             reached.map(drop).map_err(|_| unknown(name))
         };
         match tokio::time::timeout(WAIT_MAX, reached).await {
@@ -279,6 +283,7 @@ impl Inner {
             },
             store: self.store.clone(),
             spool: self.spool.join(name),
+            copying: CopyOptions::default(),
             clock: self.clock.clone(),
             chance,
         };

@@ -107,22 +107,19 @@ impl World {
             .collect()
     }
 
-    /// Returns when the view is what its query gives at the server.
+    /// Who waits for what was written last reads it: the view is what its query gives at the server.
     fn wait_until_true(&mut self) {
         let query = format!("{} FROM {} GROUP BY size ORDER BY size", self.columns, self.table);
         let there = self.psql.query(&query).unwrap();
-        let began = Instant::now();
-        loop {
-            let here = self.view();
-            if here == there {
-                return;
-            }
-            assert!(
-                began.elapsed() < SEEN_WITHIN,
-                "here {here:?}\nthere {there:?}\n{}",
-                self.server().log()
-            );
-        }
+        let position = self.psql.query("SELECT pg_current_wal_lsn()").unwrap()[0][0].clone();
+        let wait = format!("WAIT FOR SOURCE shop UNTIL '{}'", position.unwrap());
+        sql(self.server(), &wait);
+        let here = self.view();
+        assert!(
+            here == there,
+            "here {here:?}\nthere {there:?}\n{}",
+            self.server().log()
+        );
     }
 
     fn restart_after(&mut self, statements: &[&str]) {

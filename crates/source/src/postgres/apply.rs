@@ -12,19 +12,32 @@ use super::RowChanges;
 use viewfeed_change::{Batch, Error, ErrorKind, Relation, Result};
 use viewfeed_store::Reader;
 
+/// What is known of the rows that changes are applied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// They are those that the table had before the changes.
+    Exact,
+    /// They are of several points of the log, some of them later than the changes: any row may be there already, or not, or as it
+    /// is later. Followed up to the last of these points, they are those of that point.
+    Mixed,
+}
+
 /// How the rows of `table` are changed by each transaction of a run: `changes` says which one (ascending) and how. What a
 /// transaction does and undoes is not seen. The result is in order of transactions; those that change nothing are left out.
 ///
 /// Fails as `Precondition`/`SOURCE_DIVERGED` if a change speaks of a row that is not there, or adds one that is: then the table
-/// is not what it is at the server, and must be copied again.
+/// is not what it is at the server, and must be copied again. Over a [`Base::Mixed`] it fails so only if a value that was not
+/// sent, because it is large and did not change, cannot be found for certain; and tables without a key have no such base.
 pub fn deltas(
     reader: &Reader,
     table: &Relation,
     changes: &[(usize, &RowChanges)],
+    base: Base,
 ) -> Result<Vec<(usize, Batch)>> {
-    match table.key.is_empty() {
-        true => bag::deltas(table, changes),
-        false => keyed::deltas(reader, table, changes),
+    match (table.key.is_empty(), base) {
+        (true, Base::Exact) => bag::deltas(table, changes),
+        (true, Base::Mixed) => Err(diverged(table, "it has no key by which rows could be told apart")),
+        (false, base) => keyed::deltas(reader, table, changes, base),
     }
 }
 

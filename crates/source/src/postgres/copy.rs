@@ -6,11 +6,13 @@
 //! the next one. So a large table is read by all, small ones at once, and nobody is idle before the end. Every worker has a
 //! connection with a transaction in the snapshot from beginning to end: what a table was locked with stays.
 
+mod pages;
 mod parser;
 mod plan;
 mod progress;
 mod worker;
 
+pub use pages::{PageRange, ReadPages};
 pub use progress::{CopyEstimate, CopyProgress, TableProgress};
 
 use super::pgoutput::Oid;
@@ -61,13 +63,31 @@ pub enum CopyEvent {
         /// The rows: at least one.
         rows: RecordBatch,
     },
+    /// All rows of these pages have come.
+    Read {
+        /// The table.
+        table: Oid,
+        /// The pages.
+        pages: PageRange,
+    },
     /// That was all of it.
     Finished {
         /// The table.
         table: Oid,
-        /// How many rows it has.
+        /// How many rows have come.
         rows: u64,
     },
+}
+
+/// Tables that are about to be read: they are locked against being written anew, by the transaction of `first`.
+pub struct PlannedCopy<C> {
+    first: Arc<C>,
+    snapshot: String,
+    tables: Vec<TableShape>,
+    /// What of each is not to be read.
+    skipped: Vec<ReadPages>,
+    plan: plan::Plan,
+    options: CopyOptions,
 }
 
 /// Tables as they are read. Ends with its last event, or when dropped.
@@ -79,9 +99,7 @@ pub struct SnapshotCopy {
 }
 
 impl SnapshotCopy {
-    /// Begins to read `tables` as they are in `snapshot`, which must still be exported; when this returns it need not be any
-    /// more. `connect` gives new connections. Fails as `Conflict`/`TABLE_REWRITTEN` if a table was written anew after
-    /// the snapshot was taken, which then cannot be read in it: take another one.
+    /// Begins to read `tables` as they are in `snapshot`, all of them: [`SnapshotCopy::plan`] and [`PlannedCopy::start`].
     pub async fn start<C, F, Fut>(
         connect: F,
         snapshot: &str,
@@ -93,38 +111,27 @@ impl SnapshotCopy {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<C>>,
     {
-        let first = Arc::new(connect().await?);
-        enter(first.as_ref().as_ref(), snapshot).await?;
-        let plan = plan::plan(first.as_ref().as_ref(), tables, options.piece_pages).await?;
-        let mut sessions = vec![first.clone()];
-        while sessions.len() < options.workers.min(plan.pieces.len()) {
-            let session = Arc::new(connect().await?);
-            enter(session.as_ref().as_ref(), snapshot).await?;
-            sessions.push(session);
-        }
-        let progress = Arc::new(CopyProgress::new(tables, &plan));
-        let (to, events) = mpsc::channel(BATCHES_WAITING_MAX);
-        let pieces = Arc::new(plan::Queue::new(plan.pieces));
-        let tables: Arc<[TableShape]> = tables.into();
-        let mut workers = JoinSet::new();
-        for session in sessions {
-            let worker = Worker {
-                session,
-                // The first one's transaction holds the locks on all tables.
-                locks: first.clone(),
-                tables: tables.clone(),
-                pieces: pieces.clone(),
-                progress: progress.clone(),
-                events: to.clone(),
-                binary: options.binary,
-            };
-            workers.spawn(worker.run());
-        }
-        Ok(Self {
-            events,
-            progress,
-            workers,
-            finished: 0,
+        let planned = Self::plan(connect().await?, snapshot, tables, options).await?;
+        planned.start(connect).await
+    }
+
+    /// Makes ready to read `tables` as they are in `snapshot`, with the connection `first`. Fails as `Conflict`/`TABLE_REWRITTEN` if a
+    /// table was written anew after the snapshot was taken, which then cannot be read in it: take another one.
+    pub async fn plan<C: AsRef<Client>>(
+        first: C,
+        snapshot: &str,
+        tables: &[TableShape],
+        options: CopyOptions,
+    ) -> Result<PlannedCopy<C>> {
+        enter(first.as_ref(), snapshot).await?;
+        let plan = plan::plan(first.as_ref(), tables, options.piece_pages).await?;
+        Ok(PlannedCopy {
+            first: Arc::new(first),
+            snapshot: snapshot.to_owned(),
+            tables: tables.to_vec(),
+            skipped: vec![ReadPages::default(); tables.len()],
+            plan,
+            options,
         })
     }
 
@@ -150,6 +157,61 @@ impl SnapshotCopy {
     /// How far it is; may be kept and looked at from elsewhere.
     pub fn progress(&self) -> Arc<CopyProgress> {
         self.progress.clone()
+    }
+}
+
+impl<C: AsRef<Client> + Send + Sync + 'static> PlannedCopy<C> {
+    /// Leaves out the pages of a table that were read before; false, and nothing is left out, if it was written anew since: then its
+    /// rows are elsewhere, and those that were read are worth nothing.
+    pub fn skip(&mut self, table: Oid, read: &ReadPages) -> bool {
+        let Some(place) = self.tables.iter().position(|shape| shape.oid == table) else {
+            return false;
+        };
+        let has_files = self.plan.has_files_of(place, read);
+        if has_files {
+            self.skipped[place] = read.clone();
+        }
+        has_files
+    }
+
+    /// Begins to read. `connect` gives new connections. The snapshot must still be exported; when this returns it need not be any
+    /// more.
+    pub async fn start<F, Fut>(self, connect: F) -> Result<SnapshotCopy>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<C>>,
+    {
+        let pieces = self.plan.pieces(&self.skipped);
+        let mut sessions = vec![self.first.clone()];
+        while sessions.len() < self.options.workers.min(pieces.len()) {
+            let session = Arc::new(connect().await?);
+            enter(session.as_ref().as_ref(), &self.snapshot).await?;
+            sessions.push(session);
+        }
+        let progress = Arc::new(CopyProgress::new(&self.tables, &self.plan, &pieces));
+        let (to, events) = mpsc::channel(BATCHES_WAITING_MAX);
+        let pieces = Arc::new(plan::Queue::new(pieces));
+        let tables: Arc<[TableShape]> = self.tables.into();
+        let mut workers = JoinSet::new();
+        for session in sessions {
+            let worker = Worker {
+                session,
+                // The first one's transaction holds the locks on all tables.
+                locks: self.first.clone(),
+                tables: tables.clone(),
+                pieces: pieces.clone(),
+                progress: progress.clone(),
+                events: to.clone(),
+                binary: self.options.binary,
+            };
+            workers.spawn(worker.run());
+        }
+        Ok(SnapshotCopy {
+            events,
+            progress,
+            workers,
+            finished: 0,
+        })
     }
 }
 

@@ -75,8 +75,13 @@ impl Ingest<'_> {
         match work {
             Work::Slot(slot) => self.slot(slot),
             Work::Tables(shapes) => self.declare(shapes),
-            Work::BeginCopy { copies, at } => self.begin_copy(copies, at),
+            Work::BeginCopy { copies, at, timeline } => self.begin_copy(copies, at, timeline),
             Work::Copied { table, attempt, rows } => self.copied(table, attempt, rows),
+            Work::Read {
+                table,
+                attempt,
+                pages,
+            } => self.read(table, attempt, pages),
             Work::Settle { table, attempt } => self.settle(table, attempt),
             Work::Transactions(transactions) => self.follow(transactions),
             Work::Position(position) => self.reach(position).map(|()| Ingested::default()),
@@ -146,7 +151,7 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    /// The table must be copied (again): changes are kept from now on. Those kept before are in the copy to come.
+    /// The table must be copied (again), from its beginning: changes are kept from now on. Those kept before are in the copy to come.
     fn want(&mut self, table: &mut StoredTable, why: &str, meanwhile: Meanwhile) -> Result<()> {
         let flowed = match table.phase {
             Phase::Live { .. } => Some(table.shape.clone()),
@@ -162,22 +167,36 @@ impl Ingest<'_> {
             );
         }
         let again = match &table.phase {
-            Phase::Wanted { again } | Phase::Copying { again, .. } => again.clone(),
+            Phase::Wanted { again, .. } | Phase::Copying { again, .. } => again.clone(),
             Phase::Live { .. } | Phase::Broken { .. } => Some(why.to_owned()),
         };
         self.release_beside(table)?;
         self.kept(table.shape.oid).release(self.txn)?;
-        table.phase = Phase::Wanted { again };
+        table.phase = Phase::Wanted { again, begun: None };
         table.attempt += 1;
         self.put(table)
     }
 
-    fn release_beside(&mut self, table: &StoredTable) -> Result<()> {
+    /// A copy of the table was interrupted: the next one goes on with it. Without keys rows cannot be told apart, and it begins anew.
+    fn interrupt(&mut self, table: &mut StoredTable, why: &str) -> Result<()> {
+        let has_key = !self.relation(table)?.key.is_empty();
         match &table.phase {
-            Phase::Copying {
-                beside: Some(beside), ..
-            } => arrange::release_all(self.txn, beside),
-            _ => Ok(()),
+            Phase::Copying { begun, again } if has_key => {
+                table.phase = Phase::Wanted {
+                    again: again.clone(),
+                    begun: Some(begun.clone()),
+                };
+                table.attempt += 1;
+                self.put(table)
+            }
+            _ => self.want(table, why, Meanwhile::Flows),
+        }
+    }
+
+    fn release_beside(&mut self, table: &StoredTable) -> Result<()> {
+        match table.phase.begun().and_then(|begun| begun.beside.as_ref()) {
+            Some(beside) => arrange::release_all(self.txn, beside),
+            None => Ok(()),
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct KeptChanges {
 /// An entry and its key.
 pub(super) struct Entry {
     key: Vec<u8>,
+    /// Where the transaction was committed.
+    pub(super) commit: Lsn,
     /// What the transaction did.
     pub(super) kept: Kept,
 }
@@ -157,8 +159,7 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) {
 
 fn decode(key: &[u8], value: &[u8], codec: &RowCodec) -> Result<Entry> {
     let mut input = Input(value);
-    // The commit, which `drop_before` reads.
-    input.take::<8>()?;
+    let commit = Lsn(u64::from_be_bytes(input.take::<8>()?));
     let kept = match input.take::<1>()? {
         [0] => Kept::Truncated,
         [1] => {
@@ -178,6 +179,7 @@ fn decode(key: &[u8], value: &[u8], codec: &RowCodec) -> Result<Entry> {
     };
     Ok(Entry {
         key: key.to_vec(),
+        commit,
         kept,
     })
 }

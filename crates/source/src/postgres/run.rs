@@ -14,7 +14,7 @@ mod streaming;
 
 use super::guardian::{SlotLag, Verdict};
 use super::stored::{self, Phase, StoredTable};
-use super::{Applied, CopyProgress, Loop, Lsn, Settings, Work};
+use super::{Applied, CopyOptions, CopyProgress, Loop, Lsn, Settings, Work};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Source<L> {
     pub store: Store,
     /// Where large transactions are kept until they are whole.
     pub spool: PathBuf,
+    /// How tables are copied.
+    pub copying: CopyOptions,
     /// For the times it shows.
     pub clock: Arc<dyn Clock>,
     /// A number from 0 to 1, another one each time: so that many sources do not connect at once again.
@@ -105,12 +107,21 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// Whether everything that was committed before `position` can be read here, but for tables that cannot be followed.
+    /// Whether the rows that can be read here are those of `position` or later, but for tables that cannot be followed. Tables that are
+    /// being copied again and are followed meanwhile may lack new columns.
     pub fn has_reached(&self, position: Lsn) -> bool {
-        let is_settled =
-            |table: &StoredTable| matches!(table.phase, Phase::Live { .. } | Phase::Broken { .. });
-        self.position >= position && self.connections > 0 && self.tables.iter().all(is_settled)
+        let is_there = |table: &StoredTable| table.flows.is_some() || is_settled(table);
+        self.position >= position && self.connections > 0 && self.tables.iter().all(is_there)
     }
+
+    /// The same, and no table is being copied.
+    pub fn is_complete(&self, position: Lsn) -> bool {
+        self.has_reached(position) && self.tables.iter().all(is_settled)
+    }
+}
+
+fn is_settled(table: &StoredTable) -> bool {
+    matches!(table.phase, Phase::Live { .. } | Phase::Broken { .. })
 }
 
 impl<L: Loop> Source<L> {

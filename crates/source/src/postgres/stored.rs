@@ -8,7 +8,7 @@
 //! ```
 
 use super::pgoutput::Oid;
-use super::{Lsn, Membership, Settings, TableShape};
+use super::{Lsn, Membership, ReadPages, Settings, TableShape};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -64,15 +64,15 @@ pub enum Phase {
     Wanted {
         /// Why it is copied again; None for the first time.
         again: Option<String>,
+        /// A copy that was interrupted: the next one goes on with it, if that can be.
+        #[serde(default)]
+        begun: Option<BegunCopy>,
     },
-    /// Its rows as of `at` are being copied. Transactions that were committed later are kept, others are in the copy.
+    /// Its rows are being copied.
     Copying {
-        /// The point of the snapshot.
-        at: Lsn,
-        /// The rows are gathered in this relation, which nobody sees; None: in the table itself, which nobody may read yet.
-        beside: Option<Relation>,
-        /// The rows copied so far.
-        rows: u64,
+        /// What is there of the copy.
+        #[serde(flatten)]
+        begun: BegunCopy,
         /// Why it is copied again; None for the first time.
         again: Option<String>,
     },
@@ -88,7 +88,44 @@ pub enum Phase {
     },
 }
 
+/// A copy that is not complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BegunCopy {
+    /// The point of its first snapshot. Transactions that were committed later are kept, others are in the copy.
+    pub at: Lsn,
+    /// The point of its last snapshot: another one than the first if it was interrupted since. Of transactions between the two,
+    /// the copy may have any part.
+    #[serde(default)]
+    pub until: Lsn,
+    /// The timeline of the server: on another one the log may say something else about the same points.
+    #[serde(default)]
+    pub timeline: u32,
+    /// The rows are gathered in this relation, which nobody sees; None: in the table itself, which nobody may read yet.
+    pub beside: Option<Relation>,
+    /// The rows that have come so far; some have come twice if it was interrupted.
+    pub rows: u64,
+    /// What has been read.
+    #[serde(default)]
+    pub read: ReadPages,
+}
+
+impl BegunCopy {
+    /// Whether its rows are of several snapshots.
+    pub fn is_of_several(&self) -> bool {
+        self.until > self.at
+    }
+}
+
 impl Phase {
+    /// What there is of a copy that is not complete.
+    pub fn begun(&self) -> Option<&BegunCopy> {
+        match self {
+            Self::Wanted { begun, .. } => begun.as_ref(),
+            Self::Copying { begun, .. } => Some(begun),
+            Self::Live { .. } | Self::Broken { .. } => None,
+        }
+    }
+
     /// One word for people.
     pub fn name(&self) -> &'static str {
         match self {

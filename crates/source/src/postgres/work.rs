@@ -2,7 +2,7 @@
 
 use super::pgoutput::Oid;
 use super::stored::{SlotIdentity, StoredTable};
-use super::{Lsn, Membership, SourceTransaction, TableShape};
+use super::{Lsn, Membership, PageRange, SourceTransaction, TableShape};
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 use viewfeed_change::Result;
@@ -24,6 +24,8 @@ pub enum Work {
         copies: Vec<Copy>,
         /// The point of the snapshot.
         at: Lsn,
+        /// The timeline of the server it was taken on.
+        timeline: u32,
     },
     /// Rows of a copy.
     Copied {
@@ -33,6 +35,15 @@ pub enum Work {
         attempt: u64,
         /// The rows, in the columns of the shape.
         rows: RecordBatch,
+    },
+    /// All rows of these pages have come: if the copy is interrupted, they are not read again.
+    Read {
+        /// The table.
+        table: Oid,
+        /// The attempt.
+        attempt: u64,
+        /// The pages.
+        pages: PageRange,
     },
     /// All rows of a copy have come: what was kept meanwhile follows, a piece each time this is asked.
     Settle {
@@ -52,7 +63,7 @@ pub enum Work {
         /// Why.
         why: String,
     },
-    /// A copy failed: the table is copied again.
+    /// A copy failed: another one goes on with it, or begins anew.
     GiveUp {
         /// The table.
         table: Oid,
@@ -86,6 +97,9 @@ pub struct Copy {
     pub attempt: u64,
     /// The table in the snapshot.
     pub shape: TableShape,
+    /// Whether it goes on with the one that was interrupted, whose rows it does not read again: the table has looked like this since, and
+    /// its rows have stayed in their file.
+    pub goes_on: bool,
 }
 
 /// What a source learns when its work is durable.
@@ -103,7 +117,7 @@ impl Work {
     /// Whether it needs an epoch of its own, because it changes what exists or becomes readable, or comes in pieces.
     pub fn is_exclusive(&self) -> bool {
         match self {
-            Self::Copied { .. } | Self::Position(_) => false,
+            Self::Copied { .. } | Self::Read { .. } | Self::Position(_) => false,
             Self::Transactions(transactions) => {
                 self.rows() > PIECE_OPERATIONS_MAX
                     || transactions.iter().any(SourceTransaction::changes_tables)

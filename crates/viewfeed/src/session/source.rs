@@ -161,8 +161,10 @@ pub(super) fn source_tables(shown: &[ShownSource]) -> Result<RecordBatch> {
                 .filter(|_| is_copying)
                 .and_then(|copy| copy.left_of(table.shape.oid));
             let (copied, why) = match &table.phase {
-                Phase::Copying { rows, again, .. } => (Some(*rows as i64), again.clone()),
-                Phase::Wanted { again } => (None, again.clone()),
+                Phase::Copying { begun, again } => (Some(begun.rows as i64), again.clone()),
+                Phase::Wanted { again, begun } => {
+                    (begun.as_ref().map(|begun| begun.rows as i64), again.clone())
+                }
                 Phase::Broken { why } => (None, Some(why.clone())),
                 Phase::Live { .. } => (None, None),
             };

@@ -1,7 +1,7 @@
 //! Tables with a key: a row is found by it, in our own state.
 
 use super::columns::{Place, gather};
-use super::diverged;
+use super::{Base, diverged};
 use crate::postgres::{RowChange, RowChanges};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -21,6 +21,7 @@ pub(super) fn deltas(
     reader: &Reader,
     table: &Relation,
     changes: &[(usize, &RowChanges)],
+    base: Base,
 ) -> Result<Vec<(usize, Batch)>> {
     let Some((_, first)) = changes.first() else {
         return Ok(Vec::new());
@@ -37,7 +38,7 @@ pub(super) fn deltas(
     let (new_keys, old_keys) = (codec.encode(&new)?, codec.encode(&old)?);
     let (steps, keys) = steps(&table.key, changes, &new_keys, &old_keys);
     let (stored, present) = look_up(reader, table, &codec, &keys)?;
-    let mut follow = Follow::new(table, changes, keys.len(), &present);
+    let mut follow = Follow::new(table, changes, base, &present);
     for step in &steps {
         follow.step(step)?;
     }
@@ -164,6 +165,7 @@ fn read_range(reader: &Reader, table: &Relation, codec: &RowCodec, keys: &Rows) 
 /// The rows as they are after the steps so far.
 struct Follow<'a> {
     table: &'a Relation,
+    base: Base,
     /// The row of each key.
     current: Vec<Option<Place>>,
     /// Of rows that were sent without some columns: these, and the row that has them.
@@ -183,7 +185,7 @@ impl<'a> Follow<'a> {
     fn new(
         table: &'a Relation,
         changes: &[(usize, &'a RowChanges)],
-        keys: usize,
+        base: Base,
         present: &[Option<u32>],
     ) -> Self {
         let mut unchanged = HashMap::new();
@@ -195,12 +197,13 @@ impl<'a> Follow<'a> {
         }
         Self {
             table,
+            base,
             current: present.iter().map(|row| row.map(Place::Old)).collect(),
             incomplete: HashMap::new(),
             unchanged,
             transaction: 0,
             touched: Vec::new(),
-            touched_by: vec![0; keys],
+            touched_by: vec![0; present.len()],
             changed: Vec::new(),
             ends: Vec::new(),
         }
@@ -211,25 +214,30 @@ impl<'a> Follow<'a> {
             self.end_transaction();
             self.transaction = step.transaction;
         }
-        let base = match (step.operation, step.from) {
+        let is_exact = self.base == Base::Exact;
+        let before = match (step.operation, step.from) {
             (RowChange::Insert, _) => None,
             (_, Some(key)) => {
                 self.touch(key);
-                let row = self.current[key as usize].take();
-                Some(row.ok_or_else(|| diverged(self.table, "a row that changed is not there"))?)
+                self.current[key as usize].take()
             }
             (_, None) => return Err(diverged(self.table, "a deleted row was sent without its key")),
         };
+        if is_exact && before.is_none() && step.operation != RowChange::Insert {
+            return Err(diverged(self.table, "a row that changed is not there"));
+        }
         let Some((row, key)) = step.to else {
             return Ok(());
         };
         self.touch(key);
-        if self.current[key as usize].is_some() {
+        if is_exact && self.current[key as usize].is_some() {
             return Err(diverged(self.table, "a row that came is there already"));
         }
         if let Some(columns) = self.unchanged.get(&row) {
-            let base = base.ok_or_else(|| diverged(self.table, "a row came without all its values"))?;
-            self.incomplete.insert(row, (columns, base));
+            // Where rows may be later ones, that of the old key may be another one by now.
+            let before = before.filter(|_| is_exact || step.from == Some(key));
+            let before = before.ok_or_else(|| diverged(self.table, "a row came without all its values"))?;
+            self.incomplete.insert(row, (columns, before));
         }
         self.current[key as usize] = Some(Place::New(row));
         Ok(())

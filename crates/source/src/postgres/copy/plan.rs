@@ -1,5 +1,7 @@
 //! Which pieces the tables are read in.
 
+use super::pages::{PageRange, ReadPages};
+use crate::postgres::pgoutput::Oid;
 use crate::postgres::{TableShape, failure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,22 +16,39 @@ const RANGES_FROM: i32 = 140_000;
 pub(super) struct Piece {
     /// The table's place.
     pub(super) table: usize,
-    /// The table itself or a partition, as SQL names it. None if there is nothing to read.
-    pub(super) part: Option<Arc<str>>,
-    /// The first page.
-    pub(super) from: u32,
-    /// The page behind the last; none for all that follow.
-    pub(super) to: Option<u32>,
-    /// How many pages that are.
+    /// What of it. None if there is nothing to read.
+    pub(super) part: Option<PartPages>,
+    /// How many pages there were when this was planned.
     pub(super) pages: u64,
 }
 
-/// How tables are read.
+/// Pages of a table.
+#[derive(Clone, Debug)]
+pub(super) struct PartPages {
+    /// The table itself or a partition, as SQL names it.
+    pub(super) name: Arc<str>,
+    /// The pages. To the greatest number means all that follow.
+    pub(super) range: PageRange,
+}
+
+/// A table without partitions, or a partition.
+struct Part {
+    /// The table's place.
+    table: usize,
+    oid: Oid,
+    /// `relfilenode`.
+    file: u32,
+    name: Arc<str>,
+    pages: u32,
+    /// How many rows it has, about, if the server has counted them.
+    rows: Option<u64>,
+}
+
+/// What the tables consist of.
 pub(super) struct Plan {
-    /// The pieces, in the order of the tables.
-    pub(super) pieces: Vec<Piece>,
-    /// About how many rows each table has, if the server has counted them.
-    pub(super) rows: Vec<Option<u64>>,
+    parts: Vec<Part>,
+    /// The pages of a piece.
+    piece_pages: u32,
 }
 
 /// The pieces that nobody has taken yet.
@@ -51,7 +70,7 @@ impl Queue {
 
 /// A table without partitions, or a partition, and how large it is. `$1` are the tables.
 const PARTS: &str = "
-    SELECT t.place - 1 AS place, p.oid::regclass::text AS name,
+    SELECT t.place - 1 AS place, p.oid AS oid, p.relfilenode AS file, p.oid::regclass::text AS name,
         pg_relation_size(p.oid) / current_setting('block_size')::int8 AS pages,
         CASE WHEN p.relpages > 0 AND p.reltuples >= 0 THEN p.reltuples / p.relpages
             * (pg_relation_size(p.oid) / current_setting('block_size')::int8) END::int8 AS rows,
@@ -79,8 +98,10 @@ pub(super) async fn plan(client: &Client, tables: &[TableShape], piece_pages: u3
         return Err(changed("a table was renamed while it was locked"));
     }
     let rows = client.query(PARTS, &[&oids]).await.map_err(failed)?;
-    let mut pieces = Vec::new();
-    let mut counts: Vec<Option<u64>> = vec![Some(0); tables.len()];
+    let mut plan = Plan {
+        parts: Vec::with_capacity(rows.len()),
+        piece_pages: piece_pages.max(1),
+    };
     for row in &rows {
         if row.get("is_rewritten") {
             let name: &str = row.get("name");
@@ -88,24 +109,90 @@ pub(super) async fn plan(client: &Client, tables: &[TableShape], piece_pages: u3
                 "{name} was written anew after the snapshot was taken"
             )));
         }
-        let piece_pages = match row.get::<_, i32>("version") {
-            RANGES_FROM.. => piece_pages.max(1),
-            _ => u32::MAX,
-        };
-        let place = row.get::<_, i64>("place") as usize;
-        let count = row
-            .get::<_, Option<i64>>("rows")
-            .and_then(|rows| u64::try_from(rows).ok());
-        counts[place] = counts[place]
-            .zip(count)
-            .map(|(all, count)| all.saturating_add(count));
-        cut(place, row.get("name"), row.get("pages"), piece_pages, &mut pieces);
+        if row.get::<_, i32>("version") < RANGES_FROM {
+            plan.piece_pages = u32::MAX;
+        }
+        let rows = row.get::<_, Option<i64>>("rows");
+        plan.parts.push(Part {
+            table: row.get::<_, i64>("place") as usize,
+            oid: Oid(row.get("oid")),
+            file: row.get("file"),
+            name: row.get::<_, &str>("name").into(),
+            // A relation has less than 2^32 pages.
+            pages: u32::try_from(row.get::<_, i64>("pages")).unwrap_or(u32::MAX),
+            rows: rows.and_then(|rows| u64::try_from(rows).ok()),
+        });
     }
-    add_empty(tables.len(), &mut pieces);
-    Ok(Plan { pieces, rows: counts })
+    Ok(plan)
 }
 
-/// A partitioned table without partitions has nothing to read, but is to be finished.
+impl Plan {
+    /// Whether what was read of a table lies in the files it has now.
+    pub(super) fn has_files_of(&self, table: usize, read: &ReadPages) -> bool {
+        let parts = self.parts.iter().filter(|part| part.table == table);
+        let files: Vec<_> = parts.map(|part| (part.oid, part.file)).collect();
+        read.is_in(&files)
+    }
+
+    /// The pieces, in the order of the tables, without what was `read` of each.
+    pub(super) fn pieces(&self, read: &[ReadPages]) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for part in &self.parts {
+            for (from, to) in read[part.table].left_of(part.oid, 0, u32::MAX) {
+                part.cut(from, to, self.piece_pages, &mut pieces);
+            }
+        }
+        add_empty(read.len(), &mut pieces);
+        pieces
+    }
+
+    /// About how many rows are in `pieces` of a table, if the server has counted its rows.
+    pub(super) fn rows_in(&self, table: usize, pieces: &[Piece]) -> Option<u64> {
+        let parts = || self.parts.iter().filter(|part| part.table == table);
+        let rows: u64 = parts().map(|part| part.rows).sum::<Option<u64>>()?;
+        let pages: u64 = parts().map(|part| u64::from(part.pages)).sum();
+        let left = pieces.iter().filter(|piece| piece.table == table);
+        let left: u64 = left.map(|piece| piece.pages).sum();
+        let rows = u128::from(rows) * u128::from(left) / u128::from(pages.max(1));
+        Some(u64::try_from(rows).unwrap_or(u64::MAX))
+    }
+}
+
+impl Part {
+    /// The pages `from..to` in pieces.
+    fn cut(&self, mut from: u32, to: u32, piece_pages: u32, pieces: &mut Vec<Piece>) {
+        // Pages that come later hold no row of the snapshot, but to look does not harm: the last piece reads them too.
+        let known = match to {
+            u32::MAX => self.pages,
+            to => to,
+        };
+        loop {
+            let end = from.saturating_add(piece_pages);
+            let is_last = end >= known;
+            let end = if is_last { to } else { end };
+            let range = PageRange {
+                part: self.oid,
+                file: self.file,
+                from,
+                to: end,
+            };
+            pieces.push(Piece {
+                table: self.table,
+                part: Some(PartPages {
+                    name: self.name.clone(),
+                    range,
+                }),
+                pages: u64::from(end.min(known).saturating_sub(from)),
+            });
+            if is_last {
+                return;
+            }
+            from = end;
+        }
+    }
+}
+
+/// A partitioned table without partitions, and one that was read before, have nothing to read, but are to be finished.
 fn add_empty(tables: usize, pieces: &mut Vec<Piece>) {
     let mut is_cut = vec![false; tables];
     for piece in pieces.iter() {
@@ -115,8 +202,6 @@ fn add_empty(tables: usize, pieces: &mut Vec<Piece>) {
     pieces.extend(uncut.map(|table| Piece {
         table,
         part: None,
-        from: 0,
-        to: None,
         pages: 0,
     }));
 }
@@ -134,29 +219,6 @@ async fn names(client: &Client, oids: &[u32]) -> Result<Vec<String>> {
     {
         true => Err(changed("a table was dropped after the snapshot was taken")),
         false => Ok(names),
-    }
-}
-
-fn cut(table: usize, part: &str, pages: i64, piece_pages: u32, pieces: &mut Vec<Piece>) {
-    let part: Arc<str> = part.into();
-    // A relation has less than 2^32 pages.
-    let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-    let mut from = 0_u32;
-    loop {
-        let end = from.saturating_add(piece_pages);
-        let is_last = end >= pages;
-        pieces.push(Piece {
-            table,
-            part: Some(part.clone()),
-            from,
-            // Pages that come later hold no row of the snapshot, but to look does not harm.
-            to: (!is_last).then_some(end),
-            pages: u64::from(end.min(pages).saturating_sub(from)),
-        });
-        if is_last {
-            return;
-        }
-        from = end;
     }
 }
 

@@ -1,8 +1,9 @@
 //! How far a copy is, and how long it will take.
 //!
-//! Owns counting and guessing; the figures are for people, nothing depends on them.
+//! Owns counting and guessing; the figures are for people, nothing depends on them. What an earlier attempt has read is not
+//! counted.
 
-use super::plan::Plan;
+use super::plan::{Piece, Plan};
 use crate::postgres::TableShape;
 use crate::postgres::pgoutput::Oid;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,17 +55,17 @@ pub(super) struct TableCounters {
 }
 
 impl CopyProgress {
-    pub(super) fn new(tables: &[TableShape], plan: &Plan) -> Self {
-        let counters = tables.iter().zip(&plan.rows).map(|(shape, rows)| TableCounters {
+    pub(super) fn new(tables: &[TableShape], plan: &Plan, pieces: &[Piece]) -> Self {
+        let counters = tables.iter().enumerate().map(|(place, shape)| TableCounters {
             table: shape.oid,
             pages_total: 0,
-            rows_estimated: *rows,
+            rows_estimated: plan.rows_in(place, pieces),
             pages_done: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             pieces_left: AtomicUsize::new(0),
         });
         let mut tables: Vec<_> = counters.collect();
-        for piece in &plan.pieces {
+        for piece in pieces {
             let counters = &mut tables[piece.table];
             counters.pages_total += piece.pages;
             *counters.pieces_left.get_mut() += 1;

@@ -1,7 +1,7 @@
 //! One connection of a copy: takes pieces and gives rows until there are no more.
 
 use super::parser::{Form, Parser};
-use super::plan::{Piece, Queue};
+use super::plan::{PartPages, Piece, Queue};
 use super::{CopyEvent, CopyProgress};
 use crate::postgres::value::{RowBuilder, sql_name};
 use crate::postgres::{TableShape, failure};
@@ -52,10 +52,17 @@ impl<C: AsRef<Client> + Send + Sync + 'static> Worker<C> {
     async fn copy(&self, piece: &Piece) -> Result<Result<(), Abandoned>> {
         let table = &self.tables[piece.table];
         let counters = &self.progress.tables[piece.table];
-        if let Some(part) = &piece.part
-            && let Err(abandoned) = self.copy_part(piece, part, table).await?
-        {
-            return Ok(Err(abandoned));
+        if let Some(part) = &piece.part {
+            if let Err(abandoned) = self.copy_part(piece, part, table).await? {
+                return Ok(Err(abandoned));
+            }
+            let read = CopyEvent::Read {
+                table: table.oid,
+                pages: part.range,
+            };
+            if self.events.send(Ok(read)).await.is_err() {
+                return Ok(Err(Abandoned));
+            }
         }
         counters.pages_done.fetch_add(piece.pages, Ordering::Relaxed);
         // All rows of a piece are in the queue before it counts as done.
@@ -72,7 +79,7 @@ impl<C: AsRef<Client> + Send + Sync + 'static> Worker<C> {
     async fn copy_part(
         &self,
         piece: &Piece,
-        part: &str,
+        part: &PartPages,
         table: &TableShape,
     ) -> Result<Result<(), Abandoned>> {
         let form = match self.binary && table.has_binary() {
@@ -81,7 +88,7 @@ impl<C: AsRef<Client> + Send + Sync + 'static> Worker<C> {
         };
         let failed = |error| failure::of_client(&format!("copying {}", table.full_name()), &error);
         let client: &Client = self.session.as_ref().as_ref();
-        let chunks = client.copy_out(&statement(piece, part, table, form)).await;
+        let chunks = client.copy_out(&statement(part, table, form)).await;
         let mut chunks = pin!(chunks.map_err(failed)?);
         let (mut parser, mut rows) = (Parser::new(form, table.columns.len()), RowBuilder::new(table));
         while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
@@ -110,7 +117,7 @@ impl<C: AsRef<Client> + Send + Sync + 'static> Worker<C> {
     }
 }
 
-fn statement(piece: &Piece, part: &str, table: &TableShape, form: Form) -> String {
+fn statement(part: &PartPages, table: &TableShape, form: Form) -> String {
     let columns: Vec<_> = table
         .columns
         .iter()
@@ -118,13 +125,14 @@ fn statement(piece: &Piece, part: &str, table: &TableShape, form: Form) -> Strin
         .collect();
     // Pages and places are numbers, the filter is the server's own text.
     let mut statement = format!(
-        "COPY (SELECT {} FROM ONLY {part} WHERE ctid >= '({},0)'::tid",
+        "COPY (SELECT {} FROM ONLY {} WHERE ctid >= '({},0)'::tid",
         columns.join(", "),
-        piece.from
+        part.name,
+        part.range.from
     );
-    let written = match piece.to {
-        Some(to) => write!(statement, " AND ctid < '({to},0)'::tid"),
-        None => Ok(()),
+    let written = match part.range.to {
+        u32::MAX => Ok(()),
+        to => write!(statement, " AND ctid < '({to},0)'::tid"),
     };
     let written = written.and_then(|()| match &table.row_filter {
         Some(filter) => write!(statement, " AND ({filter})"),

@@ -1,13 +1,20 @@
 //! A table on its way to being complete: the rows of a snapshot, then what was kept meanwhile.
+//!
+//! A copy that was interrupted goes on with another snapshot: what had been read of the first one stays, the rest is read in the
+//! second one, and everything that was committed since the first one is applied to both. It ends in the same rows, because every change
+//! since the first snapshot says what its row was afterwards; `apply::Base::Mixed` says what must be allowed until the second
+//! one is reached.
 
 use super::declared::relation_of;
 use super::{Ingest, Ingested, IngestedTransaction, Meanwhile};
+use crate::postgres::apply::{self, Base};
 use crate::postgres::kept::{Entry, Kept};
 use crate::postgres::pgoutput::Oid;
-use crate::postgres::stored::{Phase, StoredTable};
+use crate::postgres::stored::{BegunCopy, Phase, StoredTable};
 use crate::postgres::work::Copy;
-use crate::postgres::{Lsn, RowChanges, apply};
+use crate::postgres::{Lsn, PageRange, ReadPages, RowChange, RowChanges};
 use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use viewfeed_change::row::conform;
 use viewfeed_change::{Batch, Delta, Relation, RelationName, Result};
@@ -18,46 +25,55 @@ const SETTLED_OPERATIONS: usize = 20_000;
 
 impl Ingest<'_> {
     /// The tables are copied from a snapshot of this point. A copy that was asked for before the table changed is not begun.
-    pub(super) fn begin_copy(&mut self, copies: Vec<Copy>, at: Lsn) -> Result<Ingested> {
+    pub(super) fn begin_copy(&mut self, copies: Vec<Copy>, at: Lsn, timeline: u32) -> Result<Ingested> {
         let mut ingested = Ingested::default();
         for copy in copies {
-            let Some(table) = self.table(copy.shape.oid)? else {
+            let Some(mut table) = self.table(copy.shape.oid)? else {
                 continue;
             };
-            if table.attempt == copy.attempt
-                && let Phase::Wanted { again } = table.phase.clone()
-            {
-                self.begin_one(table, copy, at, again, &mut ingested)?;
+            let Phase::Wanted { again, begun } = table.phase.clone() else {
+                continue;
+            };
+            if table.attempt == copy.attempt {
+                let is_again = again.is_some();
+                let begun = match begun.filter(|_| copy.goes_on) {
+                    Some(begun) => BegunCopy { until: at, ..begun },
+                    None => self.begin_anew(&mut table, copy, (at, timeline), is_again, &mut ingested)?,
+                };
+                table.phase = Phase::Copying { begun, again };
+                self.put(&table)?;
             }
         }
         Ok(ingested)
     }
 
-    fn begin_one(
+    fn begin_anew(
         &mut self,
-        mut table: StoredTable,
+        table: &mut StoredTable,
         copy: Copy,
-        at: Lsn,
-        again: Option<String>,
+        (at, timeline): (Lsn, u32),
+        is_again: bool,
         ingested: &mut Ingested,
-    ) -> Result<()> {
+    ) -> Result<BegunCopy> {
+        self.release_beside(table)?;
         self.kept(copy.shape.oid).drop_before(self.txn, at)?;
-        let relation = self.relation(&table)?;
+        let relation = self.relation(table)?;
         table.shape = copy.shape;
-        let beside = match again {
-            Some(_) => Some(self.make_beside(&table, &relation)?),
-            None => {
-                self.begin_empty(&table, &relation, ingested)?;
+        let beside = match is_again {
+            true => Some(self.make_beside(table, &relation)?),
+            false => {
+                self.begin_empty(table, &relation, ingested)?;
                 None
             }
         };
-        table.phase = Phase::Copying {
+        Ok(BegunCopy {
             at,
+            until: at,
+            timeline,
             beside,
             rows: 0,
-            again,
-        };
-        self.put(&table)
+            read: ReadPages::default(),
+        })
     }
 
     /// A relation that only this copy knows.
@@ -94,35 +110,55 @@ impl Ingest<'_> {
             return Ok(Ingested::default());
         };
         let relation = self.relation(&table)?;
-        let Phase::Copying {
-            beside, rows: count, ..
-        } = &mut table.phase
-        else {
+        let Phase::Copying { begun, .. } = &mut table.phase else {
             return Ok(Ingested::default());
         };
-        *count += rows.num_rows() as u64;
-        let target = beside.clone().unwrap_or_else(|| relation.as_ref().clone());
+        begun.rows += rows.num_rows() as u64;
+        let target = begun.beside.clone().unwrap_or_else(|| relation.as_ref().clone());
+        if begun.beside.is_none() {
+            let filling = arrange::Filling {
+                rows: begun.rows,
+                rows_estimated: 0,
+            };
+            arrange::mark_filling(self.txn, &target, filling)?;
+        }
+        let is_of_several = begun.is_of_several();
+        self.put(&table)?;
+        if is_of_several {
+            // Some rows may be there as they were in an earlier snapshot.
+            let rows = RowChanges {
+                operations: vec![RowChange::Insert; rows.num_rows()],
+                old: rows.slice(0, 0),
+                new: rows,
+                unchanged: BTreeMap::new(),
+            };
+            self.settle_rows(&target, &[(0, &rows)], Base::Mixed)?;
+            return Ok(Ingested::default());
+        }
         let batch = Batch::inserts(conform(&rows, &target.schema())?);
         let batch = match target.key.is_empty() {
             true => batch.consolidate()?,
             false => batch,
         };
-        if beside.is_none() {
-            let filling = arrange::Filling {
-                rows: *count,
-                rows_estimated: 0,
-            };
-            arrange::mark_filling(self.txn, &target, filling)?;
-        }
-        self.put(&table)?;
         self.stage(&target, &batch)?;
         Ok(Ingested::default())
     }
 
-    /// A copy failed at its source: it begins anew.
+    /// All rows of some pages are there.
+    pub(super) fn read(&mut self, oid: Oid, attempt: u64, pages: PageRange) -> Result<Ingested> {
+        if let Some(mut table) = self.table(oid)?.filter(|table| table.attempt == attempt)
+            && let Phase::Copying { begun, .. } = &mut table.phase
+        {
+            begun.read.add(pages);
+            self.put(&table)?;
+        }
+        Ok(Ingested::default())
+    }
+
+    /// A copy failed at its source.
     pub(super) fn give_up(&mut self, oid: Oid, attempt: u64) -> Result<Ingested> {
         if let Some(mut table) = self.table(oid)?.filter(|table| table.attempt == attempt) {
-            self.want(&mut table, "its copy failed", Meanwhile::Flows)?;
+            self.interrupt(&mut table, "its copy failed")?;
         }
         Ok(Ingested::default())
     }
@@ -145,15 +181,15 @@ impl Ingest<'_> {
             ingested.is_settled = true;
             return Ok(ingested);
         };
-        let Phase::Copying { at, beside, .. } = table.phase.clone() else {
+        let Phase::Copying { begun, .. } = table.phase.clone() else {
             ingested.is_settled = true;
             return Ok(ingested);
         };
         let relation = self.relation(&table)?;
-        let target = beside.clone().unwrap_or_else(|| relation.as_ref().clone());
+        let target = begun.beside.clone().unwrap_or_else(|| relation.as_ref().clone());
         let kept = self.kept(oid);
         let entries = kept.first(&self.txn.now(), &table.shape.row_schema(), SETTLED_OPERATIONS)?;
-        if let Err(error) = self.settle_entries(&target, &entries) {
+        if let Err(error) = self.settle_entries(&target, &entries, &begun) {
             tracing::warn!(table = %relation.name, %error, "a copied table is copied again");
             self.want(&mut table, "its copy differed from its changes", Meanwhile::Flows)?;
             ingested.is_settled = true;
@@ -161,8 +197,8 @@ impl Ingest<'_> {
         }
         let is_all = entries.iter().map(Entry::operations).sum::<usize>() < SETTLED_OPERATIONS;
         kept.remove(self.txn, entries);
-        if is_all && self.progress()?.position >= at {
-            self.complete(table, &relation, beside.as_ref(), at, &mut ingested)?;
+        if is_all && self.progress()?.position >= begun.until {
+            self.complete(table, &relation, begun, &mut ingested)?;
         }
         Ok(ingested)
     }
@@ -172,14 +208,13 @@ impl Ingest<'_> {
         &mut self,
         mut table: StoredTable,
         relation: &Arc<Relation>,
-        beside: Option<&Relation>,
-        at: Lsn,
+        begun: BegunCopy,
         ingested: &mut Ingested,
     ) -> Result<()> {
         self.kept(table.shape.oid).release(self.txn)?;
         // Views that begin over it in this epoch read what was before: all of it is to be there.
         self.txn.seal();
-        match beside {
+        match &begun.beside {
             None => {
                 arrange::mark_filled(self.txn, relation)?;
                 ingested.completed.push(relation.id);
@@ -192,29 +227,39 @@ impl Ingest<'_> {
             }
         }
         ingested.is_settled = true;
-        table.phase = Phase::Live { since: at };
+        table.phase = Phase::Live { since: begun.until };
         table.flows = None;
         self.put(&table)
     }
 
     /// Applies entries, those that follow each other in one go.
-    fn settle_entries(&mut self, target: &Relation, entries: &[Entry]) -> Result<()> {
+    fn settle_entries(&mut self, target: &Relation, entries: &[Entry], begun: &BegunCopy) -> Result<()> {
+        if !begun.is_of_several() {
+            return self.settle_over(target, entries, Base::Exact);
+        }
+        let mixed = entries.partition_point(|entry| entry.commit < begun.until);
+        let (mixed, exact) = entries.split_at(mixed);
+        self.settle_over(target, mixed, Base::Mixed)?;
+        self.settle_over(target, exact, Base::Exact)
+    }
+
+    fn settle_over(&mut self, target: &Relation, entries: &[Entry], base: Base) -> Result<()> {
         let mut run = Vec::new();
         for entry in entries {
             match &entry.kept {
                 Kept::Rows(changes) => run.push((0, changes)),
                 Kept::Truncated => {
-                    self.settle_rows(target, &std::mem::take(&mut run))?;
+                    self.settle_rows(target, &std::mem::take(&mut run), base)?;
                     let gone = self.content(target)?.negate();
                     self.stage(target, &gone)?;
                 }
             }
         }
-        self.settle_rows(target, &run)
+        self.settle_rows(target, &run, base)
     }
 
-    fn settle_rows(&mut self, target: &Relation, run: &[(usize, &RowChanges)]) -> Result<()> {
-        let deltas = apply::deltas(&self.txn.now(), target, run)?;
+    fn settle_rows(&mut self, target: &Relation, run: &[(usize, &RowChanges)], base: Base) -> Result<()> {
+        let deltas = apply::deltas(&self.txn.now(), target, run, base)?;
         deltas.iter().try_for_each(|(_, batch)| self.stage(target, batch))
     }
 

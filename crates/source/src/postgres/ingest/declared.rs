@@ -80,7 +80,7 @@ impl Ingest<'_> {
         }
         if matches!(table.phase, Phase::Copying { .. }) {
             // Its snapshot went with the connection.
-            self.want(&mut table, "its copy was interrupted", Meanwhile::Flows)?;
+            self.interrupt(&mut table, "its copy was interrupted")?;
         }
         if table.membership.is_some() && table.membership != membership {
             self.want(
@@ -132,7 +132,10 @@ impl Ingest<'_> {
         self.put(&StoredTable {
             relation: id,
             shape,
-            phase: Phase::Wanted { again: None },
+            phase: Phase::Wanted {
+                again: None,
+                begun: None,
+            },
             flows: None,
             membership,
             attempt: 1,

@@ -2,6 +2,7 @@
 //! that is copied again are followed too, as long as the changes fit them: in the columns they have.
 
 use super::{Ingest, Ingested, IngestedTransaction, Meanwhile};
+use crate::postgres::apply::Base;
 use crate::postgres::kept::Kept;
 use crate::postgres::pgoutput::Oid;
 use crate::postgres::stored::{self, Phase, StoredTable};
@@ -208,7 +209,7 @@ impl Ingest<'_> {
             .iter()
             .map(|(number, changes)| (*number, changes.as_ref()))
             .collect();
-        let deltas = match apply::deltas(&self.txn.now(), &relation, &run) {
+        let deltas = match apply::deltas(&self.txn.now(), &relation, &run, Base::Exact) {
             Err(error) if error.reason() == "SOURCE_DIVERGED" => {
                 tracing::error!(table = %relation.name, %error, "the table is copied again");
                 let mut table = table.clone();
@@ -364,9 +365,9 @@ impl Turn {
 impl StoredTable {
     /// Whether what was committed there is in its copy.
     fn has_copied(&self, commit: Lsn) -> bool {
-        match self.phase {
-            Phase::Copying { at: point, .. } | Phase::Live { since: point } => commit < point,
-            Phase::Wanted { .. } | Phase::Broken { .. } => false,
+        match &self.phase {
+            Phase::Live { since } => commit < *since,
+            phase => phase.begun().is_some_and(|begun| commit < begun.at),
         }
     }
 }

@@ -1,11 +1,13 @@
-//! A round of copies: the tables that need one are read from a snapshot of their own, and settle one by one.
+//! A round of copies: the tables that need one are read from a snapshot of their own, and settle one by one. What an earlier round
+//! has read of them is not read again.
 
 use super::{APPLICATION, Source, SourceStatus, show};
 use crate::postgres::connection::Connector;
-use crate::postgres::copy::{CopyEvent, CopyOptions, SnapshotCopy};
+use crate::postgres::connection::SqlSession;
+use crate::postgres::copy::{CopyEvent, PlannedCopy, ReadPages, SnapshotCopy};
 use crate::postgres::replication::{NewSlot, Replication};
 use crate::postgres::stored::{Phase, StoredTable};
-use crate::postgres::{Copy, Loop, Lsn, Tables, Work, guardian, pgoutput::Oid, read_shapes};
+use crate::postgres::{Copy, Loop, Lsn, TableShape, Tables, Work, guardian, pgoutput::Oid, read_shapes};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,15 +26,20 @@ pub(super) struct Round<L> {
     /// How far the stream has been applied.
     pub(super) position: watch::Receiver<Lsn>,
     /// What to copy.
-    pub(super) wanted: Vec<(Oid, u64)>,
+    pub(super) wanted: Vec<StoredTable>,
 }
 
-/// The tables that wait for a copy, with the attempt.
-pub(super) fn wanted(tables: &[StoredTable]) -> Vec<(Oid, u64)> {
+/// Where and when the snapshot of a round was taken.
+struct Taken {
+    at: Lsn,
+    timeline: u32,
+}
+
+/// The tables that wait for a copy.
+pub(super) fn wanted(tables: &[StoredTable]) -> Vec<StoredTable> {
     // One that was being copied lost its snapshot with the connection.
     let waits = |table: &&StoredTable| matches!(table.phase, Phase::Wanted { .. });
-    let waiting = tables.iter().filter(waits);
-    waiting.map(|table| (table.shape.oid, table.attempt)).collect()
+    tables.iter().filter(waits).cloned().collect()
 }
 
 impl<L: Loop> Round<L> {
@@ -48,10 +55,10 @@ impl<L: Loop> Round<L> {
             tracing::warn!(source = %self.source.name, %error, "copying tables failed");
             let left = std::mem::take(&mut self.wanted);
             match (error.reason(), left.as_slice()) {
-                ("VALUE_NOT_REPRESENTABLE", [(table, attempt)]) => {
+                ("VALUE_NOT_REPRESENTABLE", [table]) => {
                     let work = Work::Break {
-                        table: *table,
-                        attempt: *attempt,
+                        table: table.shape.oid,
+                        attempt: table.attempt,
                         why: error.to_string(),
                     };
                     show(&self.status, &self.source.target.apply(work).await?);
@@ -70,22 +77,21 @@ impl<L: Loop> Round<L> {
     }
 
     /// The tables wait for another copy; gives their new attempts.
-    async fn give_up(&self, tables: Vec<(Oid, u64)>) -> Result<Vec<(Oid, u64)>> {
+    async fn give_up(&self, tables: Vec<StoredTable>) -> Result<Vec<StoredTable>> {
         let mut again = Vec::new();
-        for (table, attempt) in tables {
+        for StoredTable { shape, attempt, .. } in tables {
+            let table = shape.oid;
             let applied = self.source.target.apply(Work::GiveUp { table, attempt }).await?;
             show(&self.status, &applied);
-            again.extend(
-                wanted(&applied.tables)
-                    .into_iter()
-                    .filter(|(oid, _)| *oid == table),
-            );
+            let waiting = wanted(&applied.tables).into_iter();
+            again.extend(waiting.filter(|waiting| waiting.shape.oid == table));
         }
         Ok(again)
     }
 
     async fn copy(&mut self) -> Result<()> {
         let mut exporter = Replication::open(&self.connector, APPLICATION).await?;
+        let timeline = exporter.identify().await?.timeline;
         let created = exporter
             .create_slot(&NewSlot {
                 name: temporary_name(&self.source.settings.slot),
@@ -96,15 +102,14 @@ impl<L: Loop> Round<L> {
             .await?;
         let at = created.consistent_point;
         let snapshot = created.snapshot.unwrap_or_default();
-        let copies = self.copies(&snapshot).await?;
-        let shapes: Vec<_> = copies.iter().map(|copy| copy.shape.clone()).collect();
+        let shapes = self.shapes(&snapshot).await?;
+        let first = self.connector.sql(APPLICATION).await?;
+        let mut planned = SnapshotCopy::plan(first, &snapshot, &shapes, self.source.copying).await?;
+        let copies = self.copies(&shapes, &Taken { at, timeline }, &mut planned);
         let attempts: BTreeMap<Oid, u64> = copies.iter().map(|copy| (copy.shape.oid, copy.attempt)).collect();
-        show(
-            &self.status,
-            &self.source.target.apply(Work::BeginCopy { copies, at }).await?,
-        );
-        let connect = || self.connector.sql(APPLICATION);
-        let mut copy = SnapshotCopy::start(connect, &snapshot, &shapes, CopyOptions::default()).await?;
+        let begin = Work::BeginCopy { copies, at, timeline };
+        show(&self.status, &self.source.target.apply(begin).await?);
+        let mut copy = planned.start(|| self.connector.sql(APPLICATION)).await?;
         // Its readers are in the snapshot: the slot it came with can go.
         drop(exporter);
         let progress = copy.progress();
@@ -120,6 +125,19 @@ impl<L: Loop> Round<L> {
                     while applying.len() >= APPLYING_MAX {
                         self.applied(applying.next().await)?;
                     }
+                }
+                CopyEvent::Read { table, pages } => {
+                    // Its rows may still be on their way.
+                    while !applying.is_empty() {
+                        self.applied(applying.next().await)?;
+                    }
+                    let attempt = attempts.get(&table).copied().unwrap_or_default();
+                    let work = Work::Read {
+                        table,
+                        attempt,
+                        pages,
+                    };
+                    applying.push(source.target.apply(work));
                 }
                 CopyEvent::Finished { table, .. } => {
                     while !applying.is_empty() {
@@ -141,18 +159,39 @@ impl<L: Loop> Round<L> {
     }
 
     /// The tables as they are in the snapshot. One that is gone from it has no copy.
-    async fn copies(&mut self, snapshot: &str) -> Result<Vec<Copy>> {
+    async fn shapes(&self, snapshot: &str) -> Result<Vec<TableShape>> {
         let session = self.connector.sql(APPLICATION).await?;
         crate::postgres::copy::enter(session.client(), snapshot).await?;
         let settings = &self.source.settings;
         let published = Tables::Publication(&settings.publication);
         let found = read_shapes(session.client(), published, &settings.text_columns).await?;
-        let attempts: BTreeMap<Oid, u64> = self.wanted.iter().copied().collect();
-        let copy = |shape: crate::postgres::TableShape| {
-            let attempt = *attempts.get(&shape.oid)?;
-            Some(Copy { attempt, shape })
+        let mut shapes = found.tables;
+        shapes.retain(|shape| self.waiting(shape.oid).is_some());
+        Ok(shapes)
+    }
+
+    fn waiting(&self, table: Oid) -> Option<&StoredTable> {
+        self.wanted.iter().find(|waiting| waiting.shape.oid == table)
+    }
+
+    /// What is copied; pages that an interrupted copy has read are left out of the plan.
+    fn copies(
+        &self,
+        shapes: &[TableShape],
+        taken: &Taken,
+        planned: &mut PlannedCopy<SqlSession>,
+    ) -> Vec<Copy> {
+        let waiting = shapes
+            .iter()
+            .filter_map(|shape| Some((shape, self.waiting(shape.oid)?)));
+        let copy = |(shape, waiting): (&TableShape, &StoredTable)| Copy {
+            attempt: waiting.attempt,
+            shape: shape.clone(),
+            goes_on: taken
+                .goes_on_with(waiting, shape)
+                .is_some_and(|read| planned.skip(shape.oid, read)),
         };
-        Ok(found.tables.into_iter().filter_map(copy).collect())
+        waiting.map(copy).collect()
     }
 
     /// All rows are there: what was kept meanwhile follows, until the table is complete.
@@ -163,7 +202,7 @@ impl<L: Loop> Round<L> {
             let applied = self.source.target.apply(Work::Settle { table, attempt }).await?;
             show(&self.status, &applied);
             if applied.is_settled {
-                self.wanted.retain(|(wanted, _)| *wanted != table);
+                self.wanted.retain(|wanted| wanted.shape.oid != table);
                 return Ok(());
             }
             if position >= at {
@@ -180,6 +219,16 @@ impl<L: Loop> Round<L> {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Taken {
+    /// What was read of a table whose copy was interrupted, if its rows and those of this snapshot can be put together.
+    fn goes_on_with<'a>(&self, waiting: &'a StoredTable, shape: &TableShape) -> Option<&'a ReadPages> {
+        let begun = waiting.phase.begun()?;
+        let is_later = self.timeline == begun.timeline && self.at >= begun.until;
+        let is_same = waiting.shape == *shape && !begun.read.is_empty();
+        (is_later && is_same).then_some(&begun.read)
     }
 }
 
