@@ -300,6 +300,21 @@ impl Relations {
         self.by_id.get(self.by_name.get(name)?)
     }
 
+    /// Those of these that exist. A view that reads them is planned again among them, so that its names mean what they meant when it
+    /// was created, whatever else is called so by now.
+    pub fn only(&self, ids: &[RelationId]) -> Self {
+        let relations = ids.iter().filter_map(|id| self.get(*id)).cloned();
+        let by_id: BTreeMap<_, _> = relations.map(|relation| (relation.id, relation)).collect();
+        Self {
+            by_name: by_id
+                .values()
+                .map(|relation| (relation.name.clone(), relation.id))
+                .collect(),
+            by_id,
+            next_id: self.next_id,
+        }
+    }
+
     /// Finds `name` or `schema.name`; an unqualified name is looked up in `search_schema`, then in `public`.
     pub fn resolve(&self, name: &str, search_schema: &str) -> Result<&Arc<Relation>> {
         let found = match name.split_once('.') {

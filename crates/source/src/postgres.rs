@@ -55,7 +55,7 @@ pub use replication::{
 };
 pub use run::{RunningSource, Source, SourceState, SourceStatus};
 pub use settings::{Settings, TablePattern, without_password};
-pub use shape::{ColumnShape, EarlierValue, Found, Refused, ShapeChange, TableShape, Tables, read_shapes};
+pub use shape::{ColumnShape, Found, Refused, RowsVersion, TableShape, Tables, read_shapes};
 pub use slot::{OrphanSlot, Slot, SlotReader, SlotState, WalStatus, drop_slot, orphan_slots, slot_state};
 pub use wanted::{Access, Refusal, RefusedTable, WantedTable, WantedTables, wanted_tables};
 pub use work::{Applied, Copy, Loop, Published, Work};

@@ -369,26 +369,3 @@ async fn how_long_a_copy_will_take_is_said_by_statistics_or_else_by_pages() {
         assert!(estimate.left.is_some_and(|left| left.is_zero()));
     }
 }
-
-#[tokio::test]
-async fn what_a_new_column_begins_with_is_what_the_server_has() {
-    let server = Postgres::start();
-    let session = Session::open(&server).await;
-    make_types(&session).await;
-    for (of, values) in NATIVE {
-        let default = values[0];
-        session
-            .run(&format!(
-                "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
-                ALTER TABLE t ADD COLUMN v {of} DEFAULT {default}"
-            ))
-            .await;
-        let shape = shapes(&session, "public.t").await.remove(0);
-        let says = session.says("t", "v", &shape.columns[1].value).await;
-        match shape.columns[1].earlier_value() {
-            Ok(array) => assert_eq!(shown(&array), says, "{of}"),
-            // A domain with conditions has the table written anew.
-            Err(error) => assert!(["price", "discount"].contains(of), "{of}: {error}"),
-        }
-    }
-}

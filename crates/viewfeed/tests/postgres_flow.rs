@@ -107,10 +107,15 @@ impl World {
             .collect()
     }
 
+    /// What the view's query gives at the server.
+    fn there(&mut self) -> Vec<Vec<Option<String>>> {
+        let query = format!("{} FROM {} GROUP BY size ORDER BY size", self.columns, self.table);
+        self.psql.query(&query).unwrap()
+    }
+
     /// Who waits for what was written last reads it: the view is what its query gives at the server.
     fn wait_until_true(&mut self) {
-        let query = format!("{} FROM {} GROUP BY size ORDER BY size", self.columns, self.table);
-        let there = self.psql.query(&query).unwrap();
+        let there = self.there();
         let position = self.psql.query("SELECT pg_current_wal_lsn()").unwrap()[0][0].clone();
         let wait = format!("WAIT FOR SOURCE shop UNTIL '{}'", position.unwrap());
         sql(self.server(), &wait);
@@ -374,6 +379,45 @@ fn what_a_copy_finds_different_is_no_part_of_a_transaction_of_the_server() {
     let (updated, different) = (next(), next());
     assert!(updated < OWN_IDS && different >= OWN_IDS, "{updated} {different}");
     assert_eq!(next(), different);
+}
+
+#[test]
+fn a_change_that_leaves_the_rows_what_they_are_copies_nothing() {
+    let mut world = World::new(ITEMS, "item", ITEM_SIZES);
+    world.proxy.hold_after(0, 0);
+    for change in [
+        "ALTER TABLE item ALTER size SET DEFAULT 7, ALTER name SET NOT NULL",
+        "VACUUM FULL item",
+        "ALTER TABLE item ADD CHECK (size < 1000)",
+        "CREATE INDEX ON item (name)",
+    ] {
+        world.run(&[change, "UPDATE item SET name = name || '.' WHERE id % 100 = 0"]);
+        world.wait_until_true();
+        let tables = sql(world.server(), "SELECT state FROM viewfeed.source_tables");
+        assert_eq!(tables[0]["state"], "live", "{change}");
+    }
+}
+
+#[test]
+fn rows_that_got_other_values_of_the_same_type_are_read_again() {
+    let mut world = World::new(ITEMS, "item", ITEM_SIZES);
+    // The stream does not say so: it is noticed with the next change of a row,
+    world.run(&[
+        "ALTER TABLE item ALTER COLUMN size TYPE int USING size + 1",
+        "UPDATE item SET name = 'new' WHERE id = 1",
+    ]);
+    world.wait_until_true();
+    // or when the source looks after a while,
+    world.run(&["ALTER TABLE item ALTER COLUMN size TYPE int USING size * 2"]);
+    let (there, began) = (world.there(), Instant::now());
+    while world.view() != there {
+        assert!(began.elapsed() < SEEN_WITHIN, "{}", world.server().log());
+    }
+    // or when it begins.
+    world.server.take().expect("it runs").kill();
+    world.run(&["ALTER TABLE item ALTER COLUMN size TYPE int USING size - 1"]);
+    world.server = Some(start(world.dir.path()));
+    world.wait_until_true();
 }
 
 fn wait_for_rows(world: &World, query: &str, count: usize) {

@@ -512,3 +512,34 @@ fn the_examples_of_the_repository_pass_their_own_check() {
         assert!(output.status.success(), "{}: {}", folder.display(), text(&output));
     }
 }
+
+#[test]
+fn a_view_reads_what_its_names_meant_when_it_was_created_whatever_is_called_so_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let shop = |server: &Viewfeed, script: &str| {
+        let done = tool(server, "sql", &["--schema", "shop", script]);
+        assert!(done.status.success(), "{}", text(&done));
+    };
+    sql(
+        &server,
+        "CREATE TABLE item (id BIGINT PRIMARY KEY); CREATE TABLE price (id BIGINT PRIMARY KEY); INSERT INTO item VALUES (1)",
+    );
+    // A view called like what it reads, and one over a name that gets another meaning.
+    shop(&server, "CREATE MATERIALIZED VIEW item AS SELECT id FROM item");
+    shop(&server, "CREATE MATERIALIZED VIEW prices AS SELECT * FROM price");
+    shop(&server, "CREATE TABLE price (id BIGINT PRIMARY KEY, note TEXT)");
+    sql(
+        &server,
+        "ALTER TABLE item ADD COLUMN x BIGINT; ALTER TABLE price ADD COLUMN x BIGINT",
+    );
+    server.kill();
+    let server = start(dir.path());
+    sql(
+        &server,
+        "INSERT INTO item (id) VALUES (2); INSERT INTO price (id) VALUES (3)",
+    );
+    let ids = |view: &str| sql(&server, &format!("SELECT id FROM shop.{view} ORDER BY id"));
+    assert_eq!(ids("item"), [json!({"id": 1}), json!({"id": 2})]);
+    assert_eq!(ids("prices"), [json!({"id": 3})]);
+}

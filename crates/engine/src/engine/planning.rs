@@ -36,7 +36,10 @@ impl Engine {
         let mut known = known.into_iter().flatten();
         match known.find(|planned| planned.serves(view, definition, relations)) {
             Some(planned) => Ok(planned),
-            None => replan_view(&self.planner, self.best, view, definition, relations).map(Arc::new),
+            None => {
+                let inputs = Arc::new(relations.only(&definition.inputs));
+                replan_view(&self.planner, self.best, view, definition, &inputs).map(Arc::new)
+            }
         }
     }
 }

@@ -4,9 +4,9 @@
 //! Owns which shape a table has at each point of the stream. What a shape means, and reading it from the server, is left to
 //! `shape`.
 
-use super::answer;
 use super::assembly::Committed;
 use super::pgoutput::{Message, Oid, OldRow, Relation, Tuple};
+use super::shape::rows_version;
 use super::stored::{Phase, StoredTable};
 use super::value::RowBuilder;
 use super::{
@@ -157,23 +157,21 @@ impl Collector {
 
     /// A table is described: for the first time, or because something about it changed.
     async fn relation(&mut self, relation: &Relation<'_>, client: &Client) -> Result<()> {
-        if self.fits(relation) && !self.has_had_more_columns(relation.oid, client).await? {
+        if self.fits(relation) && !self.has_changed(relation.oid, client).await? {
             self.confirm(relation.oid);
             return Ok(());
         }
         self.describe(relation, client).await
     }
 
-    /// Whether columns were added that we do not know of. One of them may have the name and type of one that was dropped: the
-    /// stream does not tell them apart.
-    async fn has_had_more_columns(&self, oid: Oid, client: &Client) -> Result<bool> {
-        let count = format!("SELECT relnatts FROM pg_catalog.pg_class WHERE oid = {}", oid.0);
-        let rows = answer::rows(client, "reading the number of columns", &count).await?;
-        let (Some(row), Some(known)) = (rows.first(), self.tables.get(&oid)) else {
-            // It is gone by now; what the stream has of it is from before.
-            return Ok(false);
-        };
-        Ok(row.value::<i16>("relnatts")? != known.shape.last_number)
+    /// Whether columns were added that we do not know of, or the rows were written anew: the stream does not tell. A new column may
+    /// have the name and type of one that was dropped, and an old one other values of its type.
+    async fn has_changed(&self, oid: Oid, client: &Client) -> Result<bool> {
+        let (now, known) = (rows_version(client, oid).await?, self.tables.get(&oid));
+        // If it is gone by now, what the stream has of it is from before.
+        Ok(now.zip(known).is_some_and(|((last_number, rows), known)| {
+            last_number != known.shape.last_number || rows != known.shape.rows
+        }))
     }
 
     /// Whether a described table is as we know it.

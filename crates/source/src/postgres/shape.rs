@@ -5,16 +5,15 @@
 mod compare;
 mod read;
 
-pub use compare::ShapeChange;
 pub use read::{Found, Refused, Tables, read_shapes};
+pub(super) use read::{rows_version, rows_versions};
 
 use super::pgoutput::{Oid, Relation, ReplicaIdentity};
-use super::value::{ColumnBuilder, ValueType};
-use arrow::array::{ArrayRef, new_null_array};
+use super::value::ValueType;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use viewfeed_change::{Column, Error, Result};
+use viewfeed_change::Column;
 
 /// A published table. Stored with the source, so that what changed since is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +33,9 @@ pub struct TableShape {
     pub last_number: i16,
     /// The publication's row filter as SQL: other rows are not sent.
     pub row_filter: Option<String>,
+    /// Which version of its rows this is.
+    #[serde(default)]
+    pub rows: RowsVersion,
 }
 
 /// A published column.
@@ -49,25 +51,18 @@ pub struct ColumnShape {
     pub type_modifier: i32,
     /// How its values are read, and what they are here.
     pub value: ValueType,
-    /// Whether the server allows NULL. It is not told when that changes.
-    pub nullable: bool,
     /// Whether it is part of what a row is found by; see [`TableShape::key_places`].
     pub is_key: bool,
-    /// What rows have in it that were there before it was added.
-    pub earlier: EarlierValue,
 }
 
-/// What rows have in a column that was added after them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EarlierValue {
-    /// NULL.
-    Null,
-    /// A constant, as text.
-    Constant(String),
-    /// Possibly something else in every row: the column has a default that is no constant, or the table was written anew
-    /// since.
-    Unknown,
+/// What tells whether a change of columns has written the rows anew, with other values maybe: it gives the columns another
+/// version and the rows another file. VACUUM FULL, CLUSTER and TRUNCATE give them another file only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsVersion {
+    /// A hash of the catalog's versions of the columns.
+    pub columns: i64,
+    /// A hash of the files that are not the first ones of their tables or partitions: so it stays when a partition comes.
+    pub files: i64,
 }
 
 impl TableShape {
@@ -122,11 +117,6 @@ impl TableShape {
             })
     }
 
-    /// Whether rows of the one cannot be rows of the other.
-    pub(super) fn has_other_rows(&self, other: &Self) -> bool {
-        self.columns != other.columns || self.identity != other.identity
-    }
-
     /// `schema.name`, for people.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
@@ -135,36 +125,5 @@ impl TableShape {
     /// Whether every column has a binary form that can be read: if not, rows must be asked for as text.
     pub fn has_binary(&self) -> bool {
         self.columns.iter().all(|column| column.value.has_binary())
-    }
-}
-
-impl ColumnShape {
-    /// What one row has in this column that was there before it: an array of one value. Fails if that is not known, or
-    /// not representable.
-    pub fn earlier_value(&self) -> Result<ArrayRef> {
-        match &self.earlier {
-            EarlierValue::Null => Ok(new_null_array(&self.value.data_type(), 1)),
-            EarlierValue::Constant(text) => {
-                let mut value = ColumnBuilder::new(&self.value);
-                match value.push_text(text.as_bytes()) {
-                    Ok(()) => Ok(value.finish()),
-                    Err(_) => Err(self.unknown_earlier("the default has no place in the column's type here")),
-                }
-            }
-            EarlierValue::Unknown => Err(self.unknown_earlier("the default is no constant")),
-        }
-    }
-
-    fn unknown_earlier(&self, why: &str) -> Error {
-        let message = format!(
-            "what earlier rows have in the new column \"{}\" is not known: {why}",
-            self.name
-        );
-        Error::new(
-            viewfeed_change::ErrorKind::Precondition,
-            "COLUMN_VALUES_UNKNOWN",
-            message,
-        )
-        .hint("the table has to be copied again")
     }
 }

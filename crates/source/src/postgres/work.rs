@@ -197,6 +197,7 @@ mod tests {
             columns: Vec::new(),
             last_number: 0,
             row_filter: None,
+            rows: Default::default(),
         };
         let event = TableEvent::Rows {
             table: Oid(1),

@@ -251,12 +251,17 @@ impl Pipeline {
         })
     }
 
-    /// `view` planned again so that it has the columns it had: a `*` in it means what it meant when it was created.
+    /// `view` planned again so that it has the columns it had: a `*` in it means what it meant when it was created, and so do names.
     pub(super) fn planned_with_columns_of(
         &self,
         view: &Relation,
         relations: &Arc<Relations>,
     ) -> Result<Relation> {
+        let inputs = view
+            .as_view()
+            .map(|view| view.inputs.as_slice())
+            .unwrap_or_default();
+        let relations = &Arc::new(relations.only(inputs));
         let again = self.planned(view, relations)?;
         if again.columns == view.columns {
             return Ok(again);

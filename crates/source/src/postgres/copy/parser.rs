@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::postgres::pgoutput::{Oid, ReplicaIdentity};
     use crate::postgres::value::ValueType;
-    use crate::postgres::{ColumnShape, EarlierValue, TableShape};
+    use crate::postgres::{ColumnShape, RowsVersion, TableShape};
     use arrow::array::RecordBatch;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
@@ -226,9 +226,7 @@ mod tests {
             type_oid: Oid(0),
             type_modifier: -1,
             value,
-            nullable: true,
             is_key: false,
-            earlier: EarlierValue::Null,
         };
         TableShape {
             oid: Oid(1),
@@ -242,6 +240,7 @@ mod tests {
             ],
             last_number: 3,
             row_filter: None,
+            rows: RowsVersion::default(),
         }
     }
 

@@ -103,7 +103,10 @@ impl Ingest<'_> {
         shape: TableShape,
         meanwhile: Meanwhile,
     ) -> Result<()> {
-        if table.shape.has_other_rows(&shape) {
+        if table.shape.is_rewritten(&shape) {
+            let why = "a change of its columns at the server has written its rows anew";
+            self.want(&mut table, why, Meanwhile::Stands)?;
+        } else if table.shape.has_other_rows(&shape) {
             self.want(&mut table, "its columns changed at the server", meanwhile)?;
         }
         if table.shape != shape {

@@ -315,7 +315,11 @@ impl Followed<'_> {
                 table,
                 has_earlier_columns: false,
             } => readable(table).map(|_| *table),
-            TableEvent::Missed { .. } | TableEvent::Truncate { .. } | TableEvent::Shape(_) => None,
+            TableEvent::Shape(shape) => {
+                let is_rewritten = self.tables.get(&shape.oid)?.shape.is_rewritten(shape);
+                is_rewritten.then_some(shape.oid)
+            }
+            TableEvent::Missed { .. } | TableEvent::Truncate { .. } => None,
         };
         transaction.events.iter().filter_map(stopped).collect()
     }

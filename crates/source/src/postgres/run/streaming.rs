@@ -8,10 +8,14 @@ use crate::postgres::assembly::{Assembled, Assembler};
 use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
 use crate::postgres::guardian::{self, Guardian};
+use crate::postgres::pgoutput::Oid;
 use crate::postgres::replication::{Received, ReplicationStream};
-use crate::postgres::{Applied, Loop, Lsn, Membership, Work, publication};
+use crate::postgres::shape::rows_versions;
+use crate::postgres::stored::{Phase, StoredTable};
+use crate::postgres::{Applied, Loop, Lsn, Membership, RowsVersion, Work, publication};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -246,6 +250,8 @@ impl<L: Loop> Streaming<'_, L> {
         let publication = publication::read_publication(self.sql.client(), &self.source.settings).await?;
         let memberships = publication.map(|publication| publication.memberships());
         self.is_stale |= memberships.as_ref() != Some(&self.memberships);
+        let versions = rows_versions(self.sql.client(), &self.source.settings.publication).await?;
+        self.is_stale |= is_any_rewritten(&self.status.borrow().tables, &versions);
         if std::mem::take(&mut self.is_stale) {
             return Err(stale());
         }
@@ -332,10 +338,19 @@ async fn ended(round: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
     }
 }
 
+/// Whether a change of columns has written a table anew that is complete: the stream does not say so by itself.
+fn is_any_rewritten(tables: &[StoredTable], versions: &BTreeMap<Oid, RowsVersion>) -> bool {
+    let live = tables
+        .iter()
+        .filter(|table| matches!(table.phase, Phase::Live { .. }));
+    let mut now = live.filter_map(|table| Some((table.shape.rows, versions.get(&table.shape.oid)?)));
+    now.any(|(rows, now)| rows.is_rewritten(*now))
+}
+
 fn stale() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "TABLES_CHANGED",
-        "the publication is another one than before: the source connects again to take that up",
+        "the tables are others than before, or were written anew: the source connects again to take that up",
     )
 }
