@@ -18,6 +18,7 @@ mod fingerprint;
 mod grouping;
 mod join;
 mod lower;
+mod orders;
 mod recompute;
 mod recursion;
 mod row_number;

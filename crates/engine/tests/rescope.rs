@@ -140,6 +140,43 @@ fn aggregates_without_an_incremental_form() {
 }
 
 #[test]
+fn calls_that_want_other_orders_are_computed_apart() {
+    let calls = [
+        "nth_value(id, 2 ORDER BY id)",
+        "nth_value(amount, 1 ORDER BY amount DESC, id)",
+        "string_agg(CAST(id AS TEXT), ',' ORDER BY amount, id)",
+    ];
+    for group in ["customer_id", "customer_id % 2", ""] {
+        let (by, shown) = match group {
+            "" => (String::new(), "0"),
+            group => (format!(" GROUP BY {group}"), group),
+        };
+        let mut world = World::shop();
+        let [a, b, c] = calls;
+        // DataFusion runs the calls together only if one order serves all of them.
+        let together =
+            format!("SELECT {shown} AS g, {a} AS a, {b} AS b, {c} AS c, count(*) AS n FROM orders{by}");
+        world.view("v", &together);
+        for (place, call) in calls.iter().enumerate() {
+            let apart = format!("SELECT {shown} AS g, {call} AS c, count(*) AS n FROM orders{by}");
+            world.view(&format!("apart{place}"), &apart);
+        }
+        let joined = "SELECT x.g, x.c AS a, y.c AS b, z.c AS c, x.n FROM apart0 x
+            JOIN apart1 y ON x.g IS NOT DISTINCT FROM y.g JOIN apart2 z ON x.g IS NOT DISTINCT FROM z.g";
+        world.view("w", joined);
+        let mut is_empty = true;
+        for (table, sign, rows) in SCRIPT {
+            world.epoch_unchecked(&[(table, sign, rows)]);
+            assert_eq!(world.rows("v"), world.rows("w"), "{group}");
+            is_empty &= world.rows("v").is_empty();
+        }
+        assert!(!is_empty);
+        world.restart();
+        assert_eq!(world.rows("v"), world.rows("w"), "{group}");
+    }
+}
+
+#[test]
 fn both_zeros_are_one_group() {
     let mut world = World::new();
     world.table("v", &[("f", FLOAT), ("g", FLOAT), ("t", TEXT), ("n", INT)], &[]);

@@ -111,6 +111,11 @@ impl Lowering<'_> {
     }
 }
 
+/// Whether a call of an aggregate has an incremental form.
+pub(super) fn is_incremental(expr: &Expr) -> bool {
+    call(expr).is_ok()
+}
+
 /// The call in an aggregate's expression, or why it is not incremental.
 fn call(expr: &Expr) -> std::result::Result<Call<'_>, String> {
     let call = match expr {

@@ -14,7 +14,7 @@ use viewfeed_query::{Planner, relation_of};
 /// Lowers one view's plan.
 pub(crate) struct Lowering<'a> {
     pub(super) planner: &'a Planner,
-    best: Rung,
+    pub(super) best: Rung,
 }
 
 /// A lowered node, or why there is none.
@@ -28,6 +28,9 @@ impl<'a> Lowering<'a> {
 
     /// The node that keeps the rows of `plan`. The order of rows is not part of them.
     pub(crate) fn lower(&self, plan: &LogicalPlan) -> Result<Node> {
+        if let Some(parts) = self.in_one_order_each(plan)? {
+            return self.lower(&parts);
+        }
         match self.attempt_at_best(plan)? {
             Ok(node) => Ok(node),
             Err(reason) => self.recompute(plan, reason),

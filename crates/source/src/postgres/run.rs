@@ -12,13 +12,14 @@ mod copying;
 mod opening;
 mod streaming;
 
-use super::guardian::{SlotLag, Verdict};
+use super::guardian::{self, SlotLag, Verdict};
 use super::stored::{self, Phase, StoredTable};
 use super::{Applied, CopyOptions, CopyProgress, Loop, Lsn, Settings, Work};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_postgres::Client;
 use viewfeed_change::{Clock, Error, ErrorKind, Result};
 use viewfeed_store::Store;
 
@@ -310,6 +311,14 @@ impl<L: Loop> Source<L> {
 
     fn stored_progress(&self) -> Result<stored::Progress> {
         stored::progress(&self.store.reader(), &self.name)
+    }
+}
+
+/// Writes something into the server's log where nobody else does, so that the stream goes on. A standby refuses; there the
+/// keepalives must do.
+async fn heartbeat(client: &Client, source: &str) {
+    if let Err(error) = guardian::heartbeat(client, source).await {
+        tracing::debug!(source, %error, "no heartbeat");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::postgres::connection::SqlSession;
 use crate::postgres::copy::{CopyEvent, PlannedCopy, ReadPages, SnapshotCopy};
 use crate::postgres::replication::{NewSlot, Replication};
 use crate::postgres::stored::{Phase, StoredTable};
-use crate::postgres::{Copy, Loop, Lsn, TableShape, Tables, Work, guardian, pgoutput::Oid, read_shapes};
+use crate::postgres::{Copy, Loop, Lsn, TableShape, Tables, Work, pgoutput::Oid, read_shapes};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, VecDeque};
@@ -211,7 +211,7 @@ impl<L: Loop> Round<L> {
             if !has_asked {
                 // Something to come behind the snapshot, on a server where nobody writes.
                 let session = self.connector.sql(APPLICATION).await?;
-                guardian::heartbeat(session.client(), &self.source.name).await?;
+                super::heartbeat(session.client(), &self.source.name).await;
                 has_asked = true;
             }
             if *self.position.borrow() == position && self.position.changed().await.is_err() {

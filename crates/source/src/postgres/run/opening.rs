@@ -6,7 +6,8 @@ use crate::postgres::replication::{NewSlot, Replication, StartOptions, SystemIde
 use crate::postgres::slot::{self, Slot, SlotState};
 use crate::postgres::stored::{Progress, SlotIdentity};
 use crate::postgres::{
-    Applied, Loop, Lsn, Membership, Published, TableShape, Tables, Work, publication, read_shapes, wanted,
+    Applied, Loop, Lsn, Membership, Published, TableShape, Tables, Work, answer, publication, read_shapes,
+    wanted,
 };
 use viewfeed_change::{Error, ErrorKind, Result};
 
@@ -128,9 +129,16 @@ async fn create(name: &str, sql: &SqlSession, replication: &mut Replication) -> 
         name: name.to_owned(),
         is_temporary: false,
         exports_snapshot: false,
-        is_failover: sql.server_major() >= FAILOVER_FROM,
+        // A standby's own slots stay where they are.
+        is_failover: sql.server_major() >= FAILOVER_FROM && !is_standby(sql).await?,
     };
     Ok(replication.create_slot(&slot).await?.consistent_point)
+}
+
+async fn is_standby(sql: &SqlSession) -> Result<bool> {
+    let asked = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby";
+    let row = answer::row(sql.client(), "asking whether the server is a standby", asked).await?;
+    Ok(row.is("is_standby"))
 }
 
 fn foreign(slot: &str, why: &str) -> Error {
