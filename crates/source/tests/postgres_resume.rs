@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::sync::Mutex;
 use viewfeed_change::{Error, ErrorKind, ManualClock, Relations, Result, Timestamp};
-use viewfeed_source::postgres::{Applied, CopyOptions, Ingest, Loop, Settings, Source, Work, stored};
+use viewfeed_source::postgres::{
+    Applied, CopyOptions, Ingest, Loop, RunningSource, Settings, Source, SourceStatus, Work, stored,
+};
 use viewfeed_store::{EpochRecord, Options, Store, arrange};
 use viewfeed_testbed::Postgres;
 
@@ -24,7 +27,7 @@ struct Target {
     store: Store,
     settings: Settings,
     relations: Mutex<Arc<Relations>>,
-    script: Arc<Mutex<Script>>,
+    script: Mutex<Script>,
 }
 
 /// What happens to the copies.
@@ -199,103 +202,125 @@ struct Case {
     between: &'static str,
 }
 
-/// Copies a table with interruptions; gives of each copy whether it went on, and its rows.
-async fn copy(server: &Postgres, case: Case) -> Vec<(bool, usize)> {
-    let Case {
-        seed,
-        has_key,
-        has_large_values,
-        is_written,
-        interruptions,
-        between,
-    } = case;
-    let key = match has_key {
-        true => "ADD PRIMARY KEY (id)",
-        false => "REPLICA IDENTITY FULL",
-    };
-    let session = Session::open(server).await;
-    session
-        .run(&format!(
+/// A source that follows the table.
+struct Followed {
+    session: Session,
+    target: Arc<Target>,
+    running: RunningSource,
+    seed: u64,
+    _folder: TempDir,
+}
+
+impl Followed {
+    async fn start(server: &Postgres, case: Case) -> Self {
+        let session = Session::open(server).await;
+        session.run(&case.table()).await;
+        let options = [
+            ("connection", server.connection()),
+            ("tables", "public.t".to_owned()),
+        ];
+        let options = options.map(|(name, value)| (name.to_owned(), value));
+        let settings = Settings::from_options(SOURCE, &options).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Options::default()).unwrap();
+        let seed = case.seed;
+        let target = Arc::new(Target {
+            store: store.clone(),
+            settings: settings.clone(),
+            relations: Mutex::default(),
+            script: Mutex::new(case.script(Session::open(server).await)),
+        });
+        let source = Source {
+            name: SOURCE.to_owned(),
+            settings,
+            target: Shared(target.clone()),
+            store,
+            spool: folder.path().join("spool"),
+            copying: CopyOptions {
+                workers: 2,
+                piece_pages: 1,
+                binary: seed % 2 == 0,
+            },
+            clock: Arc::new(ManualClock::at(Timestamp(0))),
+            chance: || 0.1,
+        };
+        Self {
+            session,
+            target,
+            running: source.start(),
+            seed,
+            _folder: folder,
+        }
+    }
+
+    /// Waits until the table is complete; then its rows are those of the server. Gives of each copy that was made whether it went on
+    /// with the one before it, and its rows.
+    async fn copies(&self) -> Vec<(bool, usize)> {
+        let seed = self.seed;
+        let is_live = |status: &SourceStatus| {
+            let phases = || status.tables.iter().map(|table| &table.phase);
+            phases().count() == 1 && phases().all(|phase| matches!(phase, stored::Phase::Live { .. }))
+        };
+        let mut status = self.running.watch();
+        let live = tokio::time::timeout(PATIENCE, status.wait_for(is_live)).await;
+        live.unwrap_or_else(|_| panic!("seed {seed}: {:?}", self.running.status()))
+            .unwrap();
+        self.target.script.lock().await.writer.write().await;
+        let position = self.running.reach(None).await.unwrap();
+        let reached = status.wait_for(|status| status.is_complete(position));
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        let reached = reached.expect("it gets there").unwrap().clone();
+        let relations = self.target.relations.lock().await.clone();
+        let ours = rows_here(&self.target.store, &reached.tables[0], &relations);
+        let theirs = rows_there(&self.session).await;
+        let counts = (ours.len(), theirs.len());
+        assert!(ours == theirs, "seed {seed}: {counts:?} rows differ");
+        std::mem::take(&mut self.target.script.lock().await.copies)
+    }
+
+    async fn end(self) {
+        self.running.stop().await;
+        let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots";
+        self.session.run(drop).await;
+    }
+}
+
+impl Case {
+    fn table(&self) -> String {
+        let key = match self.has_key {
+            true => "ADD PRIMARY KEY (id)",
+            false => "REPLICA IDENTITY FULL",
+        };
+        let has_large_values = self.has_large_values;
+        format!(
             "DROP TABLE IF EXISTS t; CREATE TABLE t (id int, v text, large text); ALTER TABLE t {key};
             ALTER TABLE t ALTER large SET STORAGE EXTERNAL;
             INSERT INTO t SELECT g, repeat('v', 200), CASE WHEN {has_large_values} THEN repeat(md5(g::text), 100) END
             FROM generate_series(0, {ROWS} - 1) g"
-        ))
-        .await;
-    let writer = Writer {
-        session: Session::open(server).await,
-        random: StdRng::seed_from_u64(seed),
-        has_large_values,
-        statements: if is_written { 8 } else { 0 },
-        between,
-    };
-    let script = Arc::new(Mutex::new(Script {
-        writer,
-        interruptions,
-        pieces: 0,
-        copies: Vec::new(),
-    }));
-    let options = [
-        ("connection", server.connection()),
-        ("tables", "public.t".to_owned()),
-    ];
-    let options: Vec<_> = options.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let settings = Settings::from_options(SOURCE, &options).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), Options::default()).unwrap();
-    let mut txn = store.begin().unwrap();
-    stored::put_settings(&mut txn, SOURCE, &settings).unwrap();
-    drop(txn);
-    let target = Arc::new(Target {
-        store: store.clone(),
-        settings: settings.clone(),
-        relations: Mutex::default(),
-        script: script.clone(),
-    });
-    let running = Source {
-        name: SOURCE.to_owned(),
-        settings,
-        target: Shared(target.clone()),
-        store: store.clone(),
-        spool: folder.path().join("spool"),
-        copying: CopyOptions {
-            workers: 2,
-            piece_pages: 1,
-            binary: seed % 2 == 0,
-        },
-        clock: Arc::new(ManualClock::at(Timestamp(0))),
-        chance: || 0.1,
+        )
     }
-    .start();
-    let mut status = running.watch();
-    let is_live = |status: &viewfeed_source::postgres::SourceStatus| {
-        !status.tables.is_empty()
-            && status
-                .tables
-                .iter()
-                .all(|table| matches!(table.phase, stored::Phase::Live { .. }))
-    };
-    let live = tokio::time::timeout(PATIENCE, status.wait_for(is_live)).await;
-    live.unwrap_or_else(|_| panic!("seed {seed}: {:?}", running.status()))
-        .unwrap();
-    script.lock().await.writer.write().await;
-    let position = running.reach(None).await.unwrap();
-    let reached =
-        tokio::time::timeout(PATIENCE, status.wait_for(|status| status.has_reached(position))).await;
-    let reached = reached.expect("it gets there").unwrap().clone();
-    let ours = rows_here(&store, &reached.tables[0], &*target.relations.lock().await);
-    let theirs = rows_there(&session).await;
-    assert!(
-        ours == theirs,
-        "seed {seed}: {} rows and {} differ",
-        ours.len(),
-        theirs.len()
-    );
-    running.stop().await;
-    session
-        .run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
-        .await;
-    let copies = script.lock().await.copies.clone();
+
+    fn script(self, session: Session) -> Script {
+        Script {
+            writer: Writer {
+                session,
+                random: StdRng::seed_from_u64(self.seed),
+                has_large_values: self.has_large_values,
+                statements: if self.is_written { 8 } else { 0 },
+                between: self.between,
+            },
+            interruptions: self.interruptions,
+            pieces: 0,
+            copies: Vec::new(),
+        }
+    }
+}
+
+/// Copies a table with interruptions; see [`Followed::copies`].
+async fn copy(server: &Postgres, case: Case) -> Vec<(bool, usize)> {
+    let followed = Followed::start(server, case).await;
+    let copies = followed.copies().await;
+    followed.end().await;
     copies
 }
 
@@ -408,4 +433,30 @@ async fn a_row_takes_no_values_from_the_one_that_has_its_former_key_by_now() {
         matches!(copies[..], [(false, _), (true, _), (false, _)]),
         "{copies:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_copied_again_goes_on_beside_its_old_rows() {
+    let server = Postgres::start_with(&["wal_level=logical"]);
+    for seed in 200..200 + cases() / 4 {
+        let case = Case {
+            seed,
+            has_key: true,
+            has_large_values: false,
+            is_written: true,
+            interruptions: vec![],
+            between: "VACUUM t",
+        };
+        let followed = Followed::start(&server, case).await;
+        assert_eq!(followed.copies().await.len(), 1);
+        followed.target.script.lock().await.interruptions = vec![2, 5];
+        followed.running.again(None).await.unwrap();
+        let copies = followed.copies().await;
+        println!("seed {seed}: {copies:?}");
+        assert!(
+            matches!(copies[..], [(false, _), (true, _), (true, _)]),
+            "seed {seed}: {copies:?}"
+        );
+        followed.end().await;
+    }
 }
