@@ -6,7 +6,7 @@
 
 use super::assembly::Committed;
 use super::pgoutput::{Message, Oid, OldRow, Relation, Tuple};
-use super::shape::rows_version;
+use super::shape::table_versions;
 use super::stored::{Phase, StoredTable};
 use super::value::RowBuilder;
 use super::{
@@ -167,10 +167,11 @@ impl Collector {
     /// Whether columns were added that we do not know of, or the rows were written anew: the stream does not tell. A new column may
     /// have the name and type of one that was dropped, and an old one other values of its type.
     async fn has_changed(&self, oid: Oid, client: &Client) -> Result<bool> {
-        let (now, known) = (rows_version(client, oid).await?, self.tables.get(&oid));
+        let versions = table_versions(client, std::iter::once(oid)).await?;
         // If it is gone by now, what the stream has of it is from before.
-        Ok(now.zip(known).is_some_and(|((last_number, rows), known)| {
-            last_number != known.shape.last_number || rows != known.shape.rows
+        let now_and_known = versions.get(&oid).zip(self.tables.get(&oid));
+        Ok(now_and_known.is_some_and(|(now, Known { shape, .. })| {
+            now.last_number != shape.last_number || now.rows != shape.rows
         }))
     }
 

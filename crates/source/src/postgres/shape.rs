@@ -4,9 +4,11 @@
 
 mod compare;
 mod read;
+mod version;
 
 pub use read::{Found, Refused, Tables, read_shapes};
-pub(super) use read::{rows_version, rows_versions};
+pub use version::RowsVersion;
+pub(super) use version::table_versions;
 
 use super::pgoutput::{Oid, Relation, ReplicaIdentity};
 use super::value::ValueType;
@@ -53,16 +55,6 @@ pub struct ColumnShape {
     pub value: ValueType,
     /// Whether it is part of what a row is found by; see [`TableShape::key_places`].
     pub is_key: bool,
-}
-
-/// What tells whether a change of columns has written the rows anew, with other values maybe: it gives the columns another
-/// version and the rows another file. VACUUM FULL, CLUSTER and TRUNCATE give them another file only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowsVersion {
-    /// A hash of the catalog's versions of the columns.
-    pub columns: i64,
-    /// A hash of the files that are not the first ones of their tables or partitions: so it stays when a partition comes.
-    pub files: i64,
 }
 
 impl TableShape {

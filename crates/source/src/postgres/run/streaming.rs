@@ -8,14 +8,12 @@ use crate::postgres::assembly::{Assembled, Assembler};
 use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
 use crate::postgres::guardian::{self, Guardian};
-use crate::postgres::pgoutput::Oid;
 use crate::postgres::replication::{Received, ReplicationStream};
-use crate::postgres::shape::rows_versions;
-use crate::postgres::stored::{Phase, StoredTable};
-use crate::postgres::{Applied, Loop, Lsn, Membership, RowsVersion, Work, publication};
+use crate::postgres::shape::table_versions;
+use crate::postgres::stored::Phase;
+use crate::postgres::{Applied, Loop, Lsn, Membership, Work, publication};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -250,8 +248,7 @@ impl<L: Loop> Streaming<'_, L> {
         let publication = publication::read_publication(self.sql.client(), &self.source.settings).await?;
         let memberships = publication.map(|publication| publication.memberships());
         self.is_stale |= memberships.as_ref() != Some(&self.memberships);
-        let versions = rows_versions(self.sql.client(), &self.source.settings.publication).await?;
-        self.is_stale |= is_any_rewritten(&self.status.borrow().tables, &versions);
+        self.is_stale |= self.is_any_rewritten().await?;
         if std::mem::take(&mut self.is_stale) {
             return Err(stale());
         }
@@ -270,6 +267,21 @@ impl<L: Loop> Streaming<'_, L> {
             self.heartbeat().await;
         }
         Ok(())
+    }
+
+    /// Whether a change of columns has written a table anew that is complete: the stream does not say so by itself.
+    async fn is_any_rewritten(&mut self) -> Result<bool> {
+        let tables = self.status.borrow().tables.clone();
+        let live = || {
+            tables
+                .iter()
+                .filter(|table| matches!(table.phase, Phase::Live { .. }))
+        };
+        let versions = table_versions(self.sql.client(), live().map(|table| table.shape.oid)).await?;
+        Ok(live().any(|table| {
+            let now = versions.get(&table.shape.oid);
+            now.is_some_and(|now| table.shape.rows.is_rewritten(now.rows))
+        }))
     }
 
     async fn obey(&mut self, command: Command) -> Result<()> {
@@ -333,15 +345,6 @@ async fn ended(round: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
             .unwrap_or_else(|error| Err(Error::internal("copying stopped unexpectedly").because(error))),
         None => std::future::pending().await,
     }
-}
-
-/// Whether a change of columns has written a table anew that is complete: the stream does not say so by itself.
-fn is_any_rewritten(tables: &[StoredTable], versions: &BTreeMap<Oid, RowsVersion>) -> bool {
-    let live = tables
-        .iter()
-        .filter(|table| matches!(table.phase, Phase::Live { .. }));
-    let mut now = live.filter_map(|table| Some((table.shape.rows, versions.get(&table.shape.oid)?)));
-    now.any(|(rows, now)| rows.is_rewritten(*now))
 }
 
 fn stale() -> Error {

@@ -1,6 +1,6 @@
 //! What became of a table: whether the rows we have can follow it, or have to be read again.
 
-use super::{ColumnShape, RowsVersion, TableShape};
+use super::{ColumnShape, TableShape};
 use crate::postgres::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 
 impl TableShape {
@@ -56,13 +56,6 @@ impl TableShape {
     }
 }
 
-impl RowsVersion {
-    /// Whether a change of columns has written the rows anew since. Not if this version is not known.
-    pub fn is_rewritten(self, later: Self) -> bool {
-        self != Self::default() && self.columns != later.columns && self.files != later.files
-    }
-}
-
 impl ColumnShape {
     /// Whether it is the same column, with values of the same type.
     fn has_values_of(&self, other: &Self) -> bool {
@@ -77,6 +70,7 @@ impl ColumnShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::RowsVersion;
     use crate::postgres::pgoutput::Oid;
     use crate::postgres::value::ValueType;
 

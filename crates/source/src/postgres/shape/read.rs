@@ -1,12 +1,10 @@
 //! Shapes from the server's catalog: which tables there are, which cannot be had and why.
 
-use super::{ColumnShape, RowsVersion, TableShape};
+use super::{ColumnShape, RowsVersion, TableShape, table_versions};
 use crate::postgres::pgoutput::{Oid, ReplicaIdentity};
 use crate::postgres::settings::{parse_columns, quoted};
 use crate::postgres::value::{PostgresTypes, ValueType, sql_name};
-use crate::postgres::{TablePattern, answer, failure};
-use postgres_protocol::escape::escape_literal;
-use std::collections::BTreeMap;
+use crate::postgres::{TablePattern, failure};
 use tokio_postgres::{Client, Row};
 use viewfeed_change::{Error, Result};
 
@@ -59,6 +57,13 @@ pub async fn read_shapes(client: &Client, tables: Tables<'_>, text_columns: &[St
             Ok(table) => found.tables.push(table),
             Err(refused) => found.refused.push(refused),
         }
+    }
+    let versions = table_versions(client, found.tables.iter().map(|table| table.oid)).await?;
+    for table in &mut found.tables {
+        table.rows = versions
+            .get(&table.oid)
+            .map(|version| version.rows)
+            .unwrap_or_default();
     }
     found.unmatched = unmatched(&rows, &patterns, &text_columns);
     Ok(found)
@@ -128,45 +133,6 @@ async fn catalog<'a>(
     }
 }
 
-/// Which version the rows of published tables are now, by their numbers.
-pub(in crate::postgres) async fn rows_versions(
-    client: &Client,
-    publication: &str,
-) -> Result<BTreeMap<Oid, RowsVersion>> {
-    let versions = format!(
-        "SELECT c.oid, {COLUMNS_VERSION} AS columns_version, {FILES_VERSION} AS files_version
-        FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
-        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
-        WHERE p.pubname = {}",
-        escape_literal(publication)
-    );
-    let rows = answer::rows(client, "looking whether tables were written anew", &versions).await?;
-    let version = |row: &answer::Row| Ok((Oid(row.value("oid")?), version(row)?));
-    rows.iter().map(version).collect()
-}
-
-/// The highest number a column of the table ever had, and which version its rows are now; None if it is gone.
-pub(in crate::postgres) async fn rows_version(
-    client: &Client,
-    table: Oid,
-) -> Result<Option<(i16, RowsVersion)>> {
-    let of_table = format!(
-        "SELECT c.relnatts, {COLUMNS_VERSION} AS columns_version, {FILES_VERSION} AS files_version
-        FROM pg_class c WHERE c.oid = {}",
-        table.0
-    );
-    let rows = answer::rows(client, "looking whether a table was written anew", &of_table).await?;
-    let version = |row: &answer::Row| Ok((row.value("relnatts")?, version(row)?));
-    rows.first().map(version).transpose()
-}
-
-fn version(row: &answer::Row) -> Result<RowsVersion> {
-    Ok(RowsVersion {
-        columns: row.value("columns_version")?,
-        files: row.value("files_version")?,
-    })
-}
-
 async fn publication_exists(client: &Client, name: &str) -> Result<()> {
     let rows = client
         .query("SELECT FROM pg_publication WHERE pubname = $1", &[&name])
@@ -224,7 +190,6 @@ fn statement(chosen: &str, version: i32) -> String {
         SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
             c.relpersistence::text AS persistence, c.relreplident::text AS identity, c.relnatts AS last_number,
             chosen.row_filter, {KEY} AS key, {ODD_PARTITION} AS odd_partition,
-            {COLUMNS_VERSION} AS columns_version, {FILES_VERSION} AS files_version,
             a.attnum AS number, a.attname::text AS column, a.atttypid AS type, a.atttypmod AS modifier
         FROM chosen JOIN pg_class c ON c.oid = chosen.oid JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND {generated}
@@ -239,17 +204,6 @@ const KEY: &str = "(
     WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
         AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
     LIMIT 1)";
-
-/// The version of the columns of `c`: every ALTER TABLE of one writes its row of the catalog anew.
-const COLUMNS_VERSION: &str = "(
-    SELECT coalesce(hashtextextended(string_agg(v.attnum || ' ' || v.xmin, ',' ORDER BY v.attnum), 0), 0)
-    FROM pg_attribute v WHERE v.attrelid = c.oid AND v.attnum > 0)";
-
-/// The files that are not the first ones: a new table's file has the table's own number.
-const FILES_VERSION: &str = "(
-    SELECT coalesce(hashtextextended(string_agg(f.oid || ' ' || f.relfilenode, ',' ORDER BY f.oid), 0), 0)
-    FROM (SELECT c.oid UNION SELECT relid::oid FROM pg_partition_tree(c.oid)) parts (oid)
-    JOIN pg_class f ON f.oid = parts.oid WHERE f.relfilenode <> f.oid)";
 
 /// A partition that is not replicated, or not with the identity that its root promises.
 const ODD_PARTITION: &str = "(
@@ -295,10 +249,7 @@ fn shape(rows: &[Row], types: &PostgresTypes, text_columns: &[[String; 3]]) -> R
         columns,
         last_number: table.get("last_number"),
         row_filter: table.get("row_filter"),
-        rows: RowsVersion {
-            columns: table.get("columns_version"),
-            files: table.get("files_version"),
-        },
+        rows: RowsVersion::default(),
         schema,
         name,
     })
