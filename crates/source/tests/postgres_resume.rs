@@ -239,7 +239,7 @@ impl Followed {
             copying: CopyOptions {
                 workers: 2,
                 piece_pages: 1,
-                binary: seed % 2 == 0,
+                binary: seed.is_multiple_of(2),
             },
             clock: Arc::new(ManualClock::at(Timestamp(0))),
             chance: || 0.1,

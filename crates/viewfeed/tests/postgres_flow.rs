@@ -160,9 +160,9 @@ fn a_view_moves_while_the_copy_for_a_new_column_is_held_back() {
         world.run(&[change]);
         world.wait_until_true();
     }
-    // Another column, while the first one is being copied.
+    // Another column, with which the rows are written anew, while the first one is being copied.
     world.run(&[
-        "ALTER TABLE item ADD COLUMN second int",
+        "ALTER TABLE item ADD COLUMN second int DEFAULT (10 * random())::int",
         "UPDATE item SET second = 2, name = name || '!' WHERE id % 20 = 0",
     ]);
     world.wait_until_true();

@@ -1,6 +1,6 @@
 //! A published table as its server describes it at one moment, and what it looks like here.
 //!
-//! Reading it from the catalog is left to `read`, what became of it since to `compare`.
+//! Reading it from the catalog is left to `read` and `version`, what became of it since to `compare`.
 
 mod compare;
 mod read;

@@ -9,9 +9,10 @@ impl TableShape {
         self.columns != later.columns || self.identity != later.identity || self.is_rewritten(later)
     }
 
-    /// Whether the rows may have other values by now, of which the stream says nothing.
+    /// Whether the rows may have other values in the same columns, of which the stream says nothing. (New columns may have the rows
+    /// written anew too, and leave the others' values what they were.)
     pub(in crate::postgres) fn is_rewritten(&self, later: &Self) -> bool {
-        self.rows.is_rewritten(later.rows)
+        self.columns == later.columns && self.rows.is_rewritten(later.rows)
     }
 
     /// Where the columns of this shape are in rows of another shape of the table. None if those are no rows of this shape: a
