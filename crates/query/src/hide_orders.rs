@@ -7,6 +7,9 @@
 //!
 //! **Outer joins.** What is a constant of one side, or equal in all its rows, is taken to be so above the join too, where it is
 //! NULL in rows of which that side has no match: an ORDER BY that began with it lost it. So no order is known above.
+//!
+//! **UNION ALL.** A column that is one constant in one input and another one in the next is taken for a constant of all rows when
+//! they are brought together: the same, and the same is done.
 
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -17,6 +20,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
     PlanProperties, ReplaceChildrenOptions,
@@ -24,8 +28,8 @@ use datafusion::physical_plan::{
 use std::fmt;
 use std::sync::Arc;
 
-/// Puts [`Unordered`] below and above every aggregate over grouping sets, and above outer joins of which a side that may be
-/// missing has constants. To be run before the rules that rely on orders.
+/// Puts [`Unordered`] below and above every aggregate over grouping sets, above outer joins of which a side that may be
+/// missing has constants, and above unions of inputs that have some. To be run before the rules that rely on orders.
 #[derive(Debug)]
 pub(crate) struct HideOrders;
 
@@ -65,8 +69,13 @@ fn input_of_grouping_sets(node: &dyn ExecutionPlan) -> Option<Arc<dyn ExecutionP
     over_sets.then(|| aggregate.input().clone())
 }
 
-/// Whether the node is an outer join whose side that is NULL where it has no match has constants or equal expressions.
+/// Whether the node is a union of inputs with constants or equal expressions, or an outer join whose side that is NULL where it has no
+/// match has some.
 fn loses_constants(node: &dyn ExecutionPlan) -> bool {
+    let equal = |input: &Arc<dyn ExecutionPlan>| !input.equivalence_properties().eq_group().is_empty();
+    if let Some(union) = node.downcast_ref::<UnionExec>() {
+        return union.inputs().iter().any(equal);
+    }
     let (left, right, kind) = if let Some(join) = node.downcast_ref::<HashJoinExec>() {
         (join.left(), join.right(), join.join_type())
     } else if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
@@ -74,7 +83,6 @@ fn loses_constants(node: &dyn ExecutionPlan) -> bool {
     } else {
         return false;
     };
-    let equal = |side: &Arc<dyn ExecutionPlan>| !side.equivalence_properties().eq_group().is_empty();
     match kind {
         JoinType::Left => equal(right),
         JoinType::Right => equal(left),

@@ -100,6 +100,26 @@ fn a_constant_of_one_side_of_an_outer_join_is_ordered_by_above_it() {
 }
 
 #[test]
+fn constants_that_differ_between_the_parts_of_a_union_are_ordered_by() {
+    let parts = [
+        "SELECT a.id, true AS c FROM message a FULL JOIN message b ON a.id = b.id",
+        "SELECT id, false FROM message",
+        "SELECT id, NULL FROM message",
+    ];
+    let union = parts.join(" UNION ALL ");
+    for (order, first) in [
+        ("c", "1 | false"),
+        ("c NULLS FIRST", "1 | "),
+        ("c DESC NULLS LAST", "1 | true"),
+    ] {
+        let sql = format!("SELECT id, c FROM ({union}) AS u ORDER BY id, {order}");
+        let all = run(&sql);
+        assert_eq!(all[1], first, "{order}");
+        assert_eq!(run(&format!("{sql} LIMIT 1"))[1..], all[1..2], "{order}");
+    }
+}
+
+#[test]
 fn not_in_knows_null_also_in_a_set_that_depends_on_the_row() {
     let sql = "SELECT m.id FROM message m WHERE m.likes NOT IN \
         (SELECT n.likes FROM message n WHERE n.author = m.author AND n.id <> m.id) ORDER BY m.id";
