@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use viewfeed_change::{Error, ErrorKind, ManualClock, Relations, Result, Timestamp};
 use viewfeed_source::postgres::{
-    Applied, CopyOptions, Ingest, Loop, RunningSource, Settings, Source, SourceStatus, Work, stored,
+    Applied, CopyOptions, Ingest, Loop, Lsn, RunningSource, Settings, Source, SourceStatus, Work, stored,
 };
 use viewfeed_store::{EpochRecord, Options, Store, arrange};
 use viewfeed_testbed::Postgres;
@@ -28,6 +28,8 @@ struct Target {
     settings: Settings,
     relations: Mutex<Arc<Relations>>,
     script: Mutex<Script>,
+    /// The point of the first snapshot, if all others are to be of that one.
+    point: Option<Mutex<Option<Lsn>>>,
 }
 
 /// What happens to the copies.
@@ -127,8 +129,11 @@ impl Target {
 }
 
 impl Loop for Target {
-    async fn apply(&self, work: Work) -> Result<Applied> {
+    async fn apply(&self, mut work: Work) -> Result<Applied> {
         self.watch(&work).await?;
+        if let (Work::BeginCopy { at, .. }, Some(point)) = (&mut work, &self.point) {
+            *at = *point.lock().await.get_or_insert(*at);
+        }
         let mut relations = self.relations.lock().await;
         let (mut txn, mut changed) = (self.store.begin()?, relations.clone());
         let mut ingest = Ingest {
@@ -213,6 +218,15 @@ struct Followed {
 
 impl Followed {
     async fn start(server: &Postgres, case: Case) -> Self {
+        Self::start_with(server, case, false).await
+    }
+
+    /// The same; what is said of the points of snapshots is that of the first one.
+    async fn start_at_one_point(server: &Postgres, case: Case) -> Self {
+        Self::start_with(server, case, true).await
+    }
+
+    async fn start_with(server: &Postgres, case: Case, is_one_point: bool) -> Self {
         let session = Session::open(server).await;
         session.run(&case.table()).await;
         let options = [
@@ -229,6 +243,7 @@ impl Followed {
             settings: settings.clone(),
             relations: Mutex::default(),
             script: Mutex::new(case.script(Session::open(server).await)),
+            point: is_one_point.then(Mutex::default),
         });
         let source = Source {
             name: SOURCE.to_owned(),
@@ -459,4 +474,22 @@ async fn a_table_that_is_copied_again_goes_on_beside_its_old_rows() {
         );
         followed.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_come_twice_from_the_same_point_are_there_once() {
+    let server = Postgres::start_with(&["wal_level=logical"]);
+    let case = Case {
+        seed: 7,
+        has_key: true,
+        has_large_values: false,
+        is_written: false,
+        interruptions: vec![3],
+        // The second snapshot is said to be of the point of the first one, as on a standby on which nothing arrives.
+        between: "SELECT 1",
+    };
+    let followed = Followed::start_at_one_point(&server, case).await;
+    let copies = followed.copies().await;
+    assert!(matches!(copies[..], [(false, _), (true, _)]), "{copies:?}");
+    followed.end().await;
 }

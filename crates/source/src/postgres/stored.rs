@@ -97,6 +97,9 @@ pub struct BegunCopy {
     /// the copy may have any part.
     #[serde(default)]
     pub until: Lsn,
+    /// Of how many snapshots its rows are. They may be of the same point: on a server where nothing was written meanwhile.
+    #[serde(default)]
+    pub snapshots: u32,
     /// The timeline of the server: on another one the log may say something else about the same points.
     #[serde(default)]
     pub timeline: u32,
@@ -112,7 +115,7 @@ pub struct BegunCopy {
 impl BegunCopy {
     /// Whether its rows are of several snapshots.
     pub fn is_of_several(&self) -> bool {
-        self.until > self.at
+        self.snapshots > 1
     }
 }
 

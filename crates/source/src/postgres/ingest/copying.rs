@@ -37,7 +37,11 @@ impl Ingest<'_> {
             if table.attempt == copy.attempt {
                 let is_again = again.is_some();
                 let begun = match begun.filter(|_| copy.goes_on) {
-                    Some(begun) => BegunCopy { until: at, ..begun },
+                    Some(begun) => BegunCopy {
+                        until: at,
+                        snapshots: begun.snapshots + 1,
+                        ..begun
+                    },
                     None => self.begin_anew(&mut table, copy, (at, timeline), is_again, &mut ingested)?,
                 };
                 table.phase = Phase::Copying { begun, again };
@@ -69,6 +73,7 @@ impl Ingest<'_> {
         Ok(BegunCopy {
             at,
             until: at,
+            snapshots: 1,
             timeline,
             beside,
             rows: 0,

@@ -2,8 +2,7 @@
 //! has read of them is not read again.
 
 use super::{APPLICATION, Source, SourceStatus, show};
-use crate::postgres::connection::Connector;
-use crate::postgres::connection::SqlSession;
+use crate::postgres::connection::{Connector, SqlSession};
 use crate::postgres::copy::{CopyEvent, PlannedCopy, ReadPages, SnapshotCopy};
 use crate::postgres::replication::{NewSlot, Replication};
 use crate::postgres::stored::{Phase, StoredTable};
