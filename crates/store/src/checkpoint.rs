@@ -9,7 +9,7 @@ use crate::kv::BATCH_KEYS;
 use crate::log::Log;
 use crate::writes::SortedWrites;
 use crate::{Options, Retention};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, ErrorKind, Result};
@@ -152,6 +152,23 @@ impl Checkpointer {
         done
     }
 
+    /// Brings the Kv up to the last epoch, and lets nobody read it who must not see what it is given next. Nothing is copied to it
+    /// as long as what this gives is held. Only with an epoch open, so that there is no later one.
+    pub(crate) fn make_way(&self) -> Result<MutexGuard<'_, ()>> {
+        let alone = self.run.lock();
+        let last = self.committed.epoch();
+        loop {
+            let target = self.drain_to_oldest_reader()?;
+            self.committed.kv.flush()?;
+            if !self.committed.set_apart_anyway(target)? {
+                return Err(Error::internal("readers of run files could not be set apart"));
+            }
+            if target >= last {
+                return Ok(alone);
+            }
+        }
+    }
+
     fn drain(&self) -> Result<()> {
         loop {
             let target = self.drain_to_oldest_reader()?;
@@ -171,10 +188,7 @@ impl Checkpointer {
             // The Kv must never be ahead of what the log is known to hold.
             self.log.sync()?;
             let entries = self.copy(target, layers)?;
-            self.committed.kv.flush()?;
-            let mark = (keys::checkpoint_epoch(), Some(target.0.to_be_bytes().to_vec()));
-            self.committed.kv.apply(&BTreeMap::from([mark]))?;
-            self.committed.kv.flush()?;
+            mark(&self.committed, target)?;
             self.progress.lock().checkpointed = target;
             tracing::debug!(epoch = target.0, entries, "checkpointed");
         }
@@ -243,4 +257,21 @@ impl Checkpointer {
         }
         Ok(())
     }
+}
+
+/// Moves everything to the Kv while a store is being opened; gives up to which epoch.
+pub(crate) fn drain_unread(committed: &Committed) -> Result<Epoch> {
+    let (target, layers) = committed.start_copying();
+    committed.kv.absorb(&layers, &|| Ok(()))?;
+    committed.end_copying(target);
+    mark(committed, target)?;
+    Ok(target)
+}
+
+/// Makes what was copied durable, and notes that it goes up to `target`.
+fn mark(committed: &Committed, target: Epoch) -> Result<()> {
+    committed.kv.flush()?;
+    let mark = (keys::checkpoint_epoch(), Some(target.0.to_be_bytes().to_vec()));
+    committed.kv.apply(&BTreeMap::from([mark]))?;
+    committed.kv.flush()
 }

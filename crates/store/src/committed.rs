@@ -185,6 +185,11 @@ impl Committed {
         if !self.now.lock().may_set_apart(epoch) {
             return Ok(false);
         }
+        self.set_apart_anyway(epoch)
+    }
+
+    /// The same, whether or not it need be, and however many there are already.
+    pub(crate) fn set_apart_anyway(&self, epoch: Epoch) -> Result<bool> {
         let Some(kv) = self.kv.snapshot()? else {
             return Ok(false);
         };

@@ -80,6 +80,14 @@ impl Gaps {
         self.count.store(known.gaps.len(), Ordering::Release);
     }
 
+    /// Forgets all stretches, because nobody says what else `epoch` writes; before anybody can read that.
+    pub(crate) fn forget(&self, epoch: Epoch) {
+        let mut known = self.known.write();
+        known.epoch = epoch;
+        known.gaps.clear();
+        self.count.store(0, Ordering::Release);
+    }
+
     /// Cuts every stretch in which the writes of `epoch` put something; before anybody can read them.
     pub(crate) fn cut(&self, epoch: Epoch, writes: &SortedWrites) {
         let mut known = self.known.write();

@@ -4,6 +4,7 @@
 //! half applied, because the log still holds every epoch after the last [`Kv::flush`]. Run files are the third form, see
 //! [`crate::RunsKv`].
 
+use crate::RunsKv;
 use crate::layers::merged;
 use crate::writes::SortedWrites;
 use parking_lot::RwLock;
@@ -50,6 +51,10 @@ pub trait Kv: Send + Sync {
     /// who applies.
     fn snapshot(&self) -> Result<Option<Arc<dyn Kv>>> {
         Ok(None)
+    }
+    /// Run files, if that is the form: they can take over files that were written apart.
+    fn as_runs(&self) -> Option<&RunsKv> {
+        None
     }
     /// Told how much memory what is above takes, which is to stay within one bound with its own.
     fn set_memory_above(&self, _bytes: usize) {}

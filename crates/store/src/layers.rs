@@ -24,10 +24,6 @@ impl Layers {
         self.layers.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.layers.len()
-    }
-
     /// Every layer, the newest first.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<SortedWrites>> {
         self.layers.iter().rev()
@@ -153,7 +149,7 @@ mod tests {
         for round in 0..200_u8 {
             layers.push(layer(round..round + 1, round));
             held.push(layers.clone());
-            assert!(layers.len() <= 8, "{} layers", layers.len());
+            assert!(layers.layers.len() <= 8, "{} layers", layers.layers.len());
         }
         for (round, reader) in held.iter().enumerate() {
             assert_eq!(reader.get(&[round as u8]), Some(Some(&[round as u8][..])));
@@ -172,9 +168,13 @@ mod tests {
         let mut layers = Layers::default();
         for round in 0..20_u8 {
             layers.push(large(u32::from(round) * 1000, round));
-            assert!(layers.len() <= LAYERS_MAX, "{} layers", layers.len());
+            assert!(
+                layers.layers.len() <= LAYERS_MAX,
+                "{} layers",
+                layers.layers.len()
+            );
         }
-        assert!(layers.len() > 1, "they are not joined two by two");
+        assert!(layers.layers.len() > 1, "they are not joined two by two");
         for round in 0..20_u8 {
             let first = (u32::from(round) * 1000).to_be_bytes();
             assert_eq!(layers.get(&first), Some(Some(&[round][..])));

@@ -1,7 +1,7 @@
 //! The epoch log: the commit, and the history feeds resume from.
 //!
-//! One record per epoch in segment files `log/<first epoch>.log`. A record holds the epoch's writes (redo), its source
-//! transactions and its view deltas. [`record`] owns its bytes, [`output`] their way to the file, [`segment`] reading them, [`writer`] appending, syncing
+//! One record per epoch in segment files `log/<first epoch>.log`, or several of one that is larger than memory. A record holds
+//! the epoch's writes (redo), its source transactions and its view deltas. [`record`] owns its bytes, [`output`] their way to the file, [`segment`] reading them, [`writer`] appending, syncing
 //! and dropping history, [`recover`] what is found after a crash.
 
 mod output;
@@ -13,9 +13,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use record::{bytes_about, encode};
+pub(crate) use record::{LogEntry, Redo, bytes_about};
 pub(crate) use recover::open;
-pub(crate) use writer::Log;
+pub(crate) use writer::{Log, OpenRecord};
 
 use segment::{Found, Segment};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use viewfeed_change::{
     Epoch, Error, ErrorKind, Position, RelationId, Result, SourceId, Timestamp, TransactionId,
 };
 
-/// Reads epochs in order. After an error it ends.
+/// Reads epochs in order, large ones in parts. After an error it ends.
 pub struct LogReader {
     log: Arc<Log>,
     next: Epoch,
@@ -89,7 +89,8 @@ impl Iterator for LogReader {
             return None;
         }
         let read = self.read();
-        self.next = match read {
+        self.next = match &read {
+            Ok(logged) if !logged.is_last => self.next,
             Ok(_) => self.next.next(),
             Err(_) => self.through.next(),
         };
@@ -104,14 +105,16 @@ pub(crate) fn dropped(epoch: Epoch) -> Error {
         .hint("start again from a snapshot, or keep more history")
 }
 
-/// One epoch as it was logged.
+/// One epoch as it was logged, or a part of one.
 #[derive(Clone, Debug)]
 pub struct LoggedEpoch {
     /// Which.
     pub epoch: Epoch,
     /// When it was committed.
     pub commit_time: Timestamp,
-    /// The source transactions in it.
+    /// Whether nothing more of this epoch follows.
+    pub is_last: bool,
+    /// The source transactions in it. One that was begun in the part before goes on.
     pub transactions: Vec<LoggedTransaction>,
     /// What they changed in views.
     pub deltas: Vec<LoggedDelta>,

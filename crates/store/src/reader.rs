@@ -2,6 +2,7 @@
 
 use crate::committed::Snapshot;
 use crate::layers::Layers;
+use crate::runs::Spilled;
 use crate::scan::Prober;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,13 +19,33 @@ pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 #[derive(Clone)]
 pub struct Reader {
     snapshot: Arc<Snapshot>,
-    /// What the transaction wrote.
+    /// What the transaction wrote in the first place, if that was much.
+    spilled: Spilled,
+    /// What it wrote later.
     layers: Layers,
 }
 
 impl Reader {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, layers: Layers) -> Self {
-        Self { snapshot, layers }
+    pub(crate) fn new(snapshot: Arc<Snapshot>, spilled: Spilled, layers: Layers) -> Self {
+        Self {
+            snapshot,
+            spilled,
+            layers,
+        }
+    }
+
+    /// Of what is committed.
+    pub(crate) fn committed(snapshot: Arc<Snapshot>) -> Self {
+        Self::new(snapshot, Spilled::default(), Layers::default())
+    }
+
+    /// The same without what the transaction wrote.
+    pub(crate) fn base(&self) -> Self {
+        Self::committed(self.snapshot.clone())
+    }
+
+    pub(crate) fn spilled(&self) -> &Spilled {
+        &self.spilled
     }
 
     pub(crate) fn snapshot(&self) -> &Snapshot {
@@ -42,8 +63,11 @@ impl Reader {
 
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.layers.get(key) {
-            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+        if let Some(value) = self.layers.get(key) {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
+        match self.spilled.get(key)? {
+            Some(value) => Ok(value),
             None => self.snapshot.get(key),
         }
     }

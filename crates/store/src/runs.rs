@@ -21,6 +21,7 @@ mod merge;
 mod merger;
 mod run;
 mod snapshot;
+mod spilled;
 mod state;
 mod table;
 mod writer;
@@ -31,6 +32,9 @@ mod tests;
 use crate::keys;
 use crate::kv::{Kv, Pairs};
 use crate::writes::SortedWrites;
+pub(crate) use spilled::Spilled;
+pub(crate) use writer::WrittenRun;
+
 use cache::BlockCache;
 use filter::StartHashes;
 use merge::{Merge, Source};
@@ -69,6 +73,13 @@ impl RunsKv {
     /// indexes, filters, tables and what [`Kv::set_memory_above`] says take at most `memory_bytes` together, of which an
     /// eighth is for blocks in any case. Fails as `Corrupt` if a file is missing or not the one the list means.
     pub fn open(dir: &Path, small: Arc<dyn Kv>, memory_bytes: u64) -> Result<Self> {
+        let opened = Self::open_before_log(dir, small, memory_bytes)?;
+        opened.state.remove_orphans()?;
+        Ok(opened)
+    }
+
+    /// The same, but files that are no part of the state stay until [`RunsKv::end_opening`]: the log may name them.
+    pub(crate) fn open_before_log(dir: &Path, small: Arc<dyn Kv>, memory_bytes: u64) -> Result<Self> {
         let state = Arc::new(State::open(dir, small, Arc::new(BlockCache::new(memory_bytes)))?);
         let merger = Arc::new(Merger::new(state.clone()));
         let body = merger.clone();
@@ -203,6 +214,10 @@ impl Kv for RunsKv {
 
     fn set_memory_above(&self, bytes: usize) {
         self.state.set_memory_above(bytes);
+    }
+
+    fn as_runs(&self) -> Option<&RunsKv> {
+        Some(self)
     }
 
     fn remove_prefix(&self, prefix: &[u8]) -> Result<bool> {

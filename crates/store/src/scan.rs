@@ -2,7 +2,7 @@
 //!
 //! Owns the notes about stretches in which nothing was found ([`crate::gaps`]).
 
-use crate::committed::{Snapshot, View};
+use crate::committed::View;
 use crate::gaps::DEAD_MIN;
 use crate::kv::Pairs;
 use crate::reader::EachPair;
@@ -23,13 +23,17 @@ pub struct Prober {
     view: Arc<View>,
     /// Where the last key was, by layer: those of the transaction first, the newest of each first.
     hints: Vec<usize>,
+    /// Reads what is committed, if there are files of the transaction between that and its layers.
+    below: Option<Box<Self>>,
 }
 
 impl Prober {
     pub(crate) fn new(reader: &Reader) -> Self {
         let view = reader.snapshot().view();
+        let is_spilled = !reader.spilled().is_empty();
         Self {
-            hints: vec![0; reader.layers().len() + view.overlay.layers().len()],
+            hints: vec![0; layers(reader, &view).count()],
+            below: is_spilled.then(|| Box::new(Self::new(&reader.base()))),
             reader: reader.clone(),
             view,
         }
@@ -37,28 +41,46 @@ impl Prober {
 
     /// The value of `key`.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let Self { reader, view, hints } = self;
+        let Self {
+            reader,
+            view,
+            hints,
+            below,
+        } = self;
         for ((layer, _), hint) in layers(reader, view).zip(hints) {
             if let Some(value) = layer.get(key, hint) {
                 return Ok(value.map(<[u8]>::to_vec));
             }
         }
-        reader.snapshot().read_kv(|kv| kv.get(key))
+        match (below, reader.spilled().get(key)?) {
+            (_, Some(value)) => Ok(value),
+            (Some(below), None) => below.get(key),
+            (None, None) => reader.snapshot().read_kv(|kv| kv.get(key)),
+        }
     }
 
     /// Every pair whose key starts with `prefix` and is `>= from`, in key order, until `each` breaks.
     pub fn scan(&mut self, prefix: &[u8], from: &[u8], each: &mut EachPair<'_>) -> Result<()> {
-        let end = keys::prefix_end(prefix);
-        if end.as_deref().is_some_and(|end| from >= end) {
+        self.range(from.max(prefix), keys::prefix_end(prefix).as_deref(), each)
+    }
+
+    /// Every pair with `from <= key < end`, in key order, until `each` breaks.
+    fn range(&mut self, from: &[u8], end: Option<&[u8]>, each: &mut EachPair<'_>) -> Result<()> {
+        if end.is_some_and(|end| from >= end) {
             return Ok(());
         }
-        let Self { reader, view, hints } = self;
-        let (snapshot, from) = (reader.snapshot(), from.max(prefix));
-        let gap_end = snapshot.committed().gaps.after(from, snapshot.epoch());
+        let Self {
+            reader,
+            view,
+            hints,
+            below,
+        } = self;
+        let snapshot = reader.snapshot();
+        // What is committed has no gap where files lie over it.
+        let known = below.is_none().then(|| &snapshot.committed().gaps);
+        let gap_end = known.and_then(|gaps| gaps.after(from, snapshot.epoch()));
         // A gap can reach beyond the range, when it was found by a scan of a longer one.
-        let gap_end = gap_end
-            .as_deref()
-            .map(|gap| end.as_deref().map_or(gap, |end| end.min(gap)));
+        let gap_end = gap_end.as_deref().map(|gap| end.map_or(gap, |end| end.min(gap)));
         let start = gap_end.unwrap_or(from);
         let mut sources = Vec::new();
         for ((layer, is_committed), hint) in layers(reader, view).zip(hints) {
@@ -68,25 +90,40 @@ impl Prober {
                 at: *hint,
                 is_committed,
             };
-            sources.extend(source.key_before(end.as_deref()).is_some().then_some(source));
+            sources.extend(source.key_before(end).is_some().then_some(source));
         }
         let mut scan = Scan {
-            snapshot,
+            reader,
+            below: below.as_deref_mut(),
             sources,
-            lead: Some(Lead { from, dead: 0 }),
+            lead: known.map(|_| Lead { from, dead: 0 }),
             each,
         };
-        scan.run(start, end.as_deref())
+        scan.run(start, end)
+    }
+
+    /// At most `limit` pairs with `from <= key < end`.
+    fn pairs(&mut self, from: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Pairs> {
+        let mut pairs = Pairs::new();
+        self.range(from, end, &mut |key, value| {
+            pairs.push((key.to_vec(), value.to_vec()));
+            Ok(match pairs.len() < limit {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+        })?;
+        Ok(pairs)
     }
 }
 
-/// Every layer, and whether it is committed.
+/// Every layer above the first file, and whether it is committed.
 fn layers<'a>(reader: &'a Reader, view: &'a View) -> impl Iterator<Item = (&'a SortedWrites, bool)> {
     let staged = reader
         .layers()
         .newest_first()
         .map(|layer| (layer.as_ref(), false));
-    let committed = view.overlay.layers().iter();
+    let is_first = reader.spilled().is_empty();
+    let committed = view.overlay.layers().iter().filter(move |_| is_first);
     staged.chain(committed.map(|layer| (layer.writes(), true)))
 }
 
@@ -106,7 +143,9 @@ impl<'a> Source<'a> {
 
 /// One range being read.
 struct Scan<'a, 'b> {
-    snapshot: &'a Snapshot,
+    reader: &'a Reader,
+    /// What reads what is committed, below files of the transaction.
+    below: Option<&'a mut Prober>,
     /// The newest first; none that has nothing left in the range.
     sources: Vec<Source<'a>>,
     /// What there was committed before the first pair; None once there is one.
@@ -127,7 +166,7 @@ impl<'a> Scan<'a, '_> {
         let (mut chunk, mut at) = (CHUNK_FIRST, None);
         loop {
             let from = at.as_deref().unwrap_or(start);
-            let (pairs, dead) = self.snapshot.read_kv(|kv| kv.scan_counting(from, end, chunk))?;
+            let (pairs, dead) = self.read_files(from, end, chunk)?;
             self.pass_dead(dead);
             let next = match pairs.last() {
                 Some((last, _)) if pairs.len() == chunk => Some([last.as_slice(), &[0]].concat()),
@@ -144,6 +183,22 @@ impl<'a> Scan<'a, '_> {
         }
         self.end_lead(end);
         Ok(())
+    }
+
+    /// At most `chunk` pairs of what is below the layers, and how many deleted entries were passed over before the first.
+    fn read_files(&mut self, from: &[u8], end: Option<&[u8]>, chunk: usize) -> Result<(Pairs, usize)> {
+        match &mut self.below {
+            None => {
+                let snapshot = self.reader.snapshot();
+                snapshot.read_kv(|kv| kv.scan_counting(from, end, chunk))
+            }
+            Some(below) => {
+                let mut below = |from: &[u8], end: Option<&[u8]>, limit| below.pairs(from, end, limit);
+                let spilled = self.reader.spilled();
+                let pairs = spilled.scan_over(&mut below, from, end, chunk)?;
+                Ok((pairs, 0))
+            }
+        }
     }
 
     /// Visits every entry before `limit`, of which `pairs` are all that the Kv has; `end` is that of the whole range.
@@ -214,7 +269,7 @@ impl<'a> Scan<'a, '_> {
             && count > 0
         {
             lead.dead += count;
-            self.snapshot.committed().pass_dead(count);
+            self.reader.snapshot().committed().pass_dead(count);
         }
     }
 
@@ -224,8 +279,9 @@ impl<'a> Scan<'a, '_> {
             && let Some(end) = end
             && lead.dead >= DEAD_MIN
         {
-            let gaps = &self.snapshot.committed().gaps;
-            gaps.note(lead.from, end, self.snapshot.epoch());
+            let snapshot = self.reader.snapshot();
+            let gaps = &snapshot.committed().gaps;
+            gaps.note(lead.from, end, snapshot.epoch());
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Opening, committing, checkpointing.
+//!
+//! Epochs that are larger than memory are left to [`large`].
+
+mod large;
 
 use crate::checkpoint::Checkpointer;
 use crate::committed::Committed;
 use crate::fold::Folder;
 use crate::folder::{self, FolderLock};
-use crate::layers::Layers;
-use crate::log::{self, Log};
-use crate::txn::WriterSlot;
-use crate::writes::SortedWrites;
+use crate::log::{self, Log, LogEntry};
+use crate::txn::{Finished, WriterSlot};
 use crate::{Kv, LogReader, Reader, RunsKv, SledKv, Txn, keys};
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
@@ -170,21 +172,25 @@ impl Store {
     }
 
     fn assemble(dir: &Path, options: &Options, kv: Arc<dyn Kv>, lock: FolderLock) -> Result<Self> {
-        let checkpointed = match kv.get(&keys::checkpoint_epoch())? {
+        let mut checkpointed = match kv.get(&keys::checkpoint_epoch())? {
             Some(value) => Epoch(u64::from_be_bytes(keys::fixed(&value)?)),
             None => Epoch::ZERO,
         };
         let committed = Arc::new(Committed::new(kv, checkpointed, lock));
-        let started = Instant::now();
+        let (started, from) = (Instant::now(), checkpointed);
         let mut replayed_bytes = 0;
-        let replay = &mut |epoch, writes: SortedWrites, bytes| {
+        let replay = &mut |epoch, redo, bytes| {
             replayed_bytes += bytes;
-            committed.publish(epoch, vec![Arc::new(writes)]);
+            checkpointed = large::replay(&committed, epoch, redo)?.unwrap_or(checkpointed);
+            Ok(())
         };
-        let log = log::open(&dir.join("log"), options.segment_bytes, checkpointed, replay)?;
+        let log = log::open(&dir.join("log"), options.segment_bytes, from, replay)?;
+        if let Some(runs) = committed.kv.as_runs() {
+            runs.end_opening()?;
+        }
         tracing::info!(
             epoch = committed.epoch().0,
-            replayed = committed.epoch().0 - checkpointed.0,
+            replayed = committed.epoch().0 - from.0,
             elapsed_ms = started.elapsed().as_millis() as u64,
             "opened the store"
         );
@@ -210,8 +216,7 @@ impl Store {
 
     /// The last committed (durable, if durability is `Sync`) state.
     pub fn reader(&self) -> Reader {
-        let snapshot = self.inner.committed.snapshot();
-        Reader::new(Arc::new(snapshot), Layers::default())
+        Reader::committed(Arc::new(self.inner.committed.snapshot()))
     }
 
     /// Starts the next epoch. There is one writer: a second call before commit or drop of the first fails.
@@ -232,23 +237,16 @@ impl Store {
     /// after it cannot be said).
     pub fn commit(&self, txn: Txn, record: &EpochRecord) -> Result<Epoch> {
         let inner = &self.inner;
-        if !txn.may_commit(|base| Arc::ptr_eq(base.committed(), &inner.committed)) {
-            return Err(Error::internal("only what this store began can be committed"));
-        }
+        inner.check_ours(&txn)?;
         inner.checkpointer.wait_for_room()?;
         let epoch = txn.epoch();
-        let (writes, slot) = txn.finish();
-        let (about, synced) = (log::bytes_about(&writes), inner.log.synced());
-        let bytes = inner.log.append(epoch, record.commit_time, about, |output| {
-            log::encode(epoch, synced, record, &writes, output)
-        })?;
-        if inner.durability == Durability::Sync {
-            inner.log.sync()?;
-        }
-        inner.committed.publish(epoch, writes);
+        let finished = txn.finish();
+        let bytes = match finished.is_large() {
+            true => inner.commit_large(epoch, finished, record)?,
+            false => inner.commit_small(epoch, finished, record)?,
+        };
         inner.committed.tell_memory();
         inner.folder.request(&inner.committed);
-        drop(slot);
         inner.checkpointer.committed(bytes);
         Ok(epoch)
     }
@@ -314,10 +312,42 @@ fn open_kv(dir: &Path, options: &Options) -> Result<Arc<dyn Kv>> {
     // However little there is, sled's least share leaves half.
     let runs_bytes = options.memory_bytes.saturating_sub(sled_bytes);
     let runs_bytes = runs_bytes.max(options.memory_bytes / 2);
-    Ok(Arc::new(RunsKv::open(&runs_dir, Arc::new(sled), runs_bytes)?))
+    let sled = Arc::new(sled);
+    Ok(Arc::new(RunsKv::open_before_log(&runs_dir, sled, runs_bytes)?))
 }
 
 impl Inner {
+    fn check_ours(&self, txn: &Txn) -> Result<()> {
+        match txn.may_commit(|base| Arc::ptr_eq(base.committed(), &self.committed)) {
+            true => Ok(()),
+            false => Err(Error::internal("only what this store began can be committed")),
+        }
+    }
+
+    /// Commits an epoch all of which is in memory; gives the bytes of its record.
+    fn commit_small(&self, epoch: Epoch, finished: Finished, record: &EpochRecord) -> Result<u64> {
+        let Finished { writes, held, .. } = finished;
+        let about = log::bytes_about(&writes);
+        let entry = self.entry(epoch, record);
+        let bytes = self.log.append(epoch, record.commit_time, about, |output| {
+            entry.encode(&writes, output)
+        })?;
+        if self.durability == Durability::Sync {
+            self.log.sync()?;
+        }
+        self.committed.publish(epoch, writes);
+        drop(held);
+        Ok(bytes)
+    }
+
+    fn entry<'a>(&self, epoch: Epoch, record: &'a EpochRecord) -> LogEntry<'a> {
+        LogEntry {
+            epoch,
+            synced: self.log.synced(),
+            record,
+        }
+    }
+
     fn start_threads(&mut self) -> Result<()> {
         let checkpointer = self.checkpointer.clone();
         self.spawn("store-checkpoint", move || checkpointer.serve())?;

@@ -2,10 +2,12 @@
 
 mod rounds;
 
-use crate::Reader;
 use crate::committed::Snapshot;
 use crate::layers::Layers;
+use crate::log::OpenRecord;
+use crate::runs::Spilled;
 use crate::writes::{SortedWrites, WritesBuilder};
+use crate::{Reader, RunsKv};
 use parking_lot::Mutex;
 use rounds::Outside;
 use std::sync::Arc;
@@ -14,13 +16,16 @@ use viewfeed_change::{Epoch, Error, Result};
 
 /// Staged writes over the last committed epoch. Dropping it discards them.
 ///
-/// There are three layers, oldest first: the committed state; *sealed* writes of earlier steps of this epoch; *staged*
+/// There are three layers, oldest first: the committed state; *sealed* writes of earlier steps of this epoch (of which a large
+/// epoch has most in files, see [`crate::Store::write_part`]); *staged*
 /// writes since the last [`Txn::seal`]. The engine reads [`Txn::before`] (committed + sealed), because an
 /// incremental operator needs the state its inputs' deltas start from; statements read [`Txn::now`] (everything),
 /// because they must see what earlier statements wrote. A step that goes on in rounds has layers of its own: see
 /// [`Txn::begin_rounds`].
 pub struct Txn {
     base: Arc<Snapshot>,
+    /// What was sealed first, if it was much; over it is the rest.
+    spilled: Spilled,
     sealed: Layers,
     /// Behind a lock because reading sorts it; nobody ever waits for it.
     staged: Mutex<Staged>,
@@ -29,8 +34,22 @@ pub struct Txn {
     savepoints_made: u64,
     /// What was written before rounds began that have not ended, the outermost first.
     outside: Vec<Outside>,
+    /// What feeds will read of it, as far as it is in the log.
+    pub(crate) record: Option<OpenRecord>,
     /// None in a shadow.
     slot: Option<WriterSlot>,
+}
+
+/// What a transaction leaves to be committed.
+pub(crate) struct Finished {
+    /// The oldest.
+    pub(crate) spilled: Spilled,
+    /// The others, the oldest first.
+    pub(crate) writes: Vec<Arc<SortedWrites>>,
+    /// The parts of its record that are in the log.
+    pub(crate) record: Option<OpenRecord>,
+    /// Both must be kept until the writes are published.
+    pub(crate) held: (Arc<Snapshot>, Option<WriterSlot>),
 }
 
 /// Writes since the last seal.
@@ -83,11 +102,13 @@ impl Txn {
     pub(crate) fn new(base: Snapshot, slot: Option<WriterSlot>) -> Self {
         Self {
             base: Arc::new(base),
+            spilled: Spilled::default(),
             sealed: Layers::default(),
             staged: Mutex::default(),
             savepoints: Vec::new(),
             savepoints_made: 0,
             outside: Vec::new(),
+            record: None,
             slot,
         }
     }
@@ -99,26 +120,30 @@ impl Txn {
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.staged.lock().is_empty() && self.outside.is_empty()
+        let is_sealed_empty = self.spilled.is_empty() && self.sealed.is_empty();
+        is_sealed_empty && self.staged.lock().is_empty() && self.outside.is_empty()
     }
 
     /// Committed and sealed writes. Cheap.
     pub fn before(&self) -> Reader {
-        Reader::new(self.base.clone(), self.all_sealed())
+        Reader::new(self.base.clone(), self.spilled.clone(), self.all_sealed())
     }
 
     /// Everything, staged writes included. Cheap, but for sorting what was written since it was last asked for.
     pub fn now(&self) -> Reader {
         let layers = self.all_sealed().with(self.staged.lock().folded());
-        Reader::new(self.base.clone(), layers)
+        Reader::new(self.base.clone(), self.spilled.clone(), layers)
     }
 
     /// Reads through all layers. For many keys at once, [`Txn::now`] and its prober are faster.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut staged = self.staged.lock();
         let written = staged.folded().get(key).or_else(|| self.sealed.get(key));
-        match written.or_else(|| self.written_outside(key)) {
-            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+        if let Some(value) = written.or_else(|| self.written_outside(key)) {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
+        match self.spilled.get(key)? {
+            Some(value) => Ok(value),
             None => self.base.get(key),
         }
     }
@@ -192,10 +217,34 @@ impl Txn {
         self.slot.is_some() && is_base(&self.base)
     }
 
-    /// Ends it: everything it wrote, the oldest first, and the slot, which must be kept until the writes are published.
-    pub(crate) fn finish(mut self) -> (Vec<Arc<SortedWrites>>, Option<WriterSlot>) {
+    /// Roughly what its writes take in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let layers = self.all_sealed().with(self.staged.lock().folded());
+        layers.newest_first().map(|layer| layer.memory_bytes()).sum()
+    }
+
+    /// Seals, and moves what is sealed to run files. Within rounds, does nothing.
+    pub(crate) fn spill(&mut self, files: &RunsKv) -> Result<()> {
+        if !self.outside.is_empty() {
+            return Ok(());
+        }
+        self.seal();
+        let layers: Vec<_> = self.sealed.newest_first().cloned().collect();
+        let small = files.spill(&layers, &mut self.spilled)?;
+        self.sealed = Layers::default();
+        self.sealed.push(Arc::new(small));
+        Ok(())
+    }
+
+    /// Ends it: everything it wrote.
+    pub(crate) fn finish(mut self) -> Finished {
         self.end_all_rounds();
         self.seal();
-        (self.sealed.into_few(), self.slot)
+        Finished {
+            spilled: self.spilled,
+            writes: self.sealed.into_few(),
+            record: self.record,
+            held: (self.base, self.slot),
+        }
     }
 }

@@ -8,6 +8,7 @@ mod contract;
 mod crash;
 mod disk_full;
 mod growing;
+mod large;
 mod log_damage;
 mod queues;
 mod runs;

@@ -13,6 +13,7 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 /// Commits one random epoch to the store and the model.
 fn commit_some(random: &mut StdRng, store: &Store, model: &mut Model, keys: u32) {
     let mut txn = store.begin().unwrap();
+    let in_parts = random.random_bool(0.2);
     for _ in 0..random.random_range(0..40) {
         let key = format!("ak{:03}", random.random_range(0..keys)).into_bytes();
         if random.random_bool(0.7) {
@@ -25,6 +26,9 @@ fn commit_some(random: &mut StdRng, store: &Store, model: &mut Model, keys: u32)
         }
         if random.random_bool(0.1) {
             txn.seal();
+        }
+        if in_parts && random.random_bool(0.1) {
+            store.write_part(&mut txn, &nothing()).unwrap();
         }
     }
     store.commit(txn, &nothing()).unwrap();

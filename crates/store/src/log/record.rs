@@ -2,17 +2,22 @@
 //!
 //! ```text
 //! frame   = payload length u32 · CRC-32 of length and payload u32 · payload           fixed numbers: little-endian
-//! payload = version u8 · row codec u8 · epoch u64 · synced u64 · commit time i64 · feed length u32 · feed · writes
+//! payload = form u8 · row codec u8 · epoch u64 · synced u64 · commit time i64 · feed length u32 · feed · rest
+//! rest    = writes             form 1: a whole epoch
+//!         | nothing            form 2: a part of an epoch, more of it follows in the next record
+//!         | writes · files     form 3: the last part of one
 //! feed    = count (source · id · position · time · count delta) · count delta         other numbers: varint
 //! delta   = relation · schema version · count · weights · row…                       bytes: length, then bytes
 //! weights = 0 (each +1) | 1 (each −1) | 2 weight…
 //! writes  = count (key · 0 | key · value length + 1 · value)
+//! files   = count (id · bytes · CRC of the footer)             run files, the newest first, with older writes of the epoch
 //! ```
 //!
 //! Of a key that was written more than once the last write counts. `synced` is the last epoch known to be on disk when the record was made: it tells damage from what a crash leaves.
 
 use super::output::Output;
 use super::{LoggedDelta, LoggedEpoch, LoggedTransaction};
+use crate::runs::WrittenRun;
 use crate::writes::{SortedWrites, WritesBuilder};
 use crate::{EpochRecord, varint};
 use arrow::datatypes::SchemaRef;
@@ -26,41 +31,101 @@ use viewfeed_change::{
 pub(super) const FRAME_BYTES: usize = 8;
 /// The payload up to the feed.
 pub(super) const HEAD_BYTES: usize = 30;
-/// No epoch may be larger: its length has 32 bits, and it is read as one piece.
+/// No record may be larger: its length has 32 bits, and it is read as one piece.
 pub(super) const RECORD_BYTES_MAX: usize = u32::MAX as usize;
 /// Rows that are turned into bytes before these are handed on.
 const ROWS_AT_ONCE: usize = 8192;
-/// The form written; older ones must stay readable.
-const VERSION: u8 = 1;
+
+/// What a record is of its epoch. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// All of it.
+    Whole = 1,
+    /// Some of what feeds read.
+    More = 2,
+    /// The last part: from here on the epoch is committed.
+    Last = 3,
+}
+
+impl Form {
+    fn of(number: u8) -> Option<Self> {
+        [Self::Whole, Self::More, Self::Last]
+            .into_iter()
+            .find(|form| *form as u8 == number)
+    }
+}
+
+/// What recovery applies of an epoch.
+pub(crate) struct Redo {
+    /// Run files, the newest first.
+    pub(crate) files: Vec<WrittenRun>,
+    /// Later writes.
+    pub(crate) writes: SortedWrites,
+}
 
 /// What the start of a payload says.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
+    pub(super) form: Form,
     pub(super) epoch: Epoch,
     pub(super) synced: Epoch,
     pub(super) commit_time: Timestamp,
     feed_bytes: usize,
 }
 
-/// A whole record, frame included, into `output`. Of a key that is in several `writes` the last one counts. Gives its length.
-pub(crate) fn encode(
-    epoch: Epoch,
-    synced: Epoch,
-    record: &EpochRecord,
-    writes: &[Arc<SortedWrites>],
-    mut output: Output<'_>,
-) -> Result<usize> {
-    let start = output.len();
-    put_feed(&mut output, record)?;
-    let feed_bytes = output.len() - start;
-    put_writes(&mut output, writes)?;
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    head.extend([VERSION, row::VERSION]);
-    head.extend(epoch.0.to_le_bytes());
-    head.extend(synced.0.to_le_bytes());
-    head.extend(record.commit_time.0.to_le_bytes());
-    head.extend((feed_bytes as u32).to_le_bytes());
-    output.finish(head.try_into().expect("the head has its length"))
+/// An epoch, or a part of one, on its way into the log.
+pub(crate) struct LogEntry<'a> {
+    /// Which.
+    pub(crate) epoch: Epoch,
+    /// The last epoch known to be on disk.
+    pub(crate) synced: Epoch,
+    /// What feeds read.
+    pub(crate) record: &'a EpochRecord,
+}
+
+impl LogEntry<'_> {
+    /// A whole epoch, frame included, into `output`. Of a key that is in several `writes` the last one counts. Gives its length.
+    pub(crate) fn encode(&self, writes: &[Arc<SortedWrites>], mut output: Output<'_>) -> Result<usize> {
+        let feed_bytes = self.put_feed(&mut output)?;
+        put_writes(&mut output, writes)?;
+        output.finish(self.head(Form::Whole, feed_bytes))
+    }
+
+    /// A part of an epoch that others follow.
+    pub(crate) fn encode_more(&self, mut output: Output<'_>) -> Result<usize> {
+        let feed_bytes = self.put_feed(&mut output)?;
+        output.finish(self.head(Form::More, feed_bytes))
+    }
+
+    /// The last part of an epoch whose other writes are in `files`, the newest first.
+    pub(crate) fn encode_last(
+        &self,
+        writes: &[Arc<SortedWrites>],
+        files: &[WrittenRun],
+        mut output: Output<'_>,
+    ) -> Result<usize> {
+        let feed_bytes = self.put_feed(&mut output)?;
+        put_writes(&mut output, writes)?;
+        put_files(&mut output.bytes, files);
+        output.finish(self.head(Form::Last, feed_bytes))
+    }
+
+    fn put_feed(&self, output: &mut Output<'_>) -> Result<usize> {
+        let start = output.len();
+        put_feed(output, self.record)?;
+        Ok(output.len() - start)
+    }
+
+    fn head(&self, form: Form, feed_bytes: usize) -> [u8; HEAD_BYTES] {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        head.extend([form as u8, row::VERSION]);
+        head.extend(self.epoch.0.to_le_bytes());
+        head.extend(self.synced.0.to_le_bytes());
+        head.extend(self.record.commit_time.0.to_le_bytes());
+        // A record whose length does not fit was refused before this.
+        head.extend((feed_bytes as u32).to_le_bytes());
+        head.try_into().expect("the head has its length")
+    }
 }
 
 /// About how long a record of these writes is, if feeds see little of it.
@@ -89,14 +154,16 @@ pub(super) fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 /// The start of a payload; fails on a form this program does not know.
 pub(super) fn decode_head(payload: &[u8]) -> Result<Head> {
     let mut input = payload;
-    let [version, codec] = take_fixed(&mut input)?;
-    if version != VERSION || codec != row::VERSION {
+    let [form, codec] = take_fixed(&mut input)?;
+    let known = Form::of(form).filter(|_| codec == row::VERSION);
+    let Some(form) = known else {
         return Err(
-            Error::corrupt(format!("unknown form {version}.{codec} of a log record"))
+            Error::corrupt(format!("unknown form {form}.{codec} of a log record"))
                 .hint("this data folder was written by a newer version: use that one"),
         );
-    }
+    };
     Ok(Head {
+        form,
         epoch: Epoch(u64::from_le_bytes(take_fixed(&mut input)?)),
         synced: Epoch(u64::from_le_bytes(take_fixed(&mut input)?)),
         commit_time: Timestamp(i64::from_le_bytes(take_fixed(&mut input)?)),
@@ -114,13 +181,14 @@ pub(super) fn decode_feed(payload: &[u8]) -> Result<LoggedEpoch> {
     Ok(LoggedEpoch {
         epoch: head.epoch,
         commit_time: head.commit_time,
+        is_last: head.form != Form::More,
         transactions,
         deltas,
     })
 }
 
-/// What recovery applies.
-pub(super) fn decode_writes(payload: &[u8]) -> Result<SortedWrites> {
+/// What recovery applies of a whole epoch, or of the last part of one.
+pub(super) fn decode_redo(payload: &[u8]) -> Result<Redo> {
     let head = decode_head(payload)?;
     let mut input = &payload[HEAD_BYTES..];
     take_bytes(&mut input, head.feed_bytes)?;
@@ -133,7 +201,14 @@ pub(super) fn decode_writes(payload: &[u8]) -> Result<SortedWrites> {
         };
         writes.push(key, value);
     }
-    Ok(writes.finish())
+    let files = match head.form {
+        Form::Last => take_many(&mut input, take_file)?,
+        Form::Whole | Form::More => Vec::new(),
+    };
+    Ok(Redo {
+        files,
+        writes: writes.finish(),
+    })
 }
 
 fn put_feed(output: &mut Output<'_>, record: &EpochRecord) -> Result<()> {
@@ -230,6 +305,15 @@ fn put_writes(output: &mut Output<'_>, writes: &[Arc<SortedWrites>]) -> Result<(
     Ok(())
 }
 
+fn put_files(out: &mut Vec<u8>, files: &[WrittenRun]) {
+    varint::put(out, files.len() as u64);
+    for file in files {
+        varint::put(out, file.id);
+        varint::put(out, file.file_bytes);
+        varint::put(out, u64::from(file.footer_crc));
+    }
+}
+
 fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     varint::put(out, bytes.len() as u64);
     out.extend(bytes);
@@ -247,12 +331,22 @@ fn take_transaction(input: &mut &[u8]) -> Result<LoggedTransaction> {
     })
 }
 
+fn take_file(input: &mut &[u8]) -> Result<WrittenRun> {
+    Ok(WrittenRun {
+        id: varint::take(input)?,
+        file_bytes: varint::take(input)?,
+        footer_crc: take_small(input)?,
+    })
+}
+
+fn take_small(input: &mut &[u8]) -> Result<u32> {
+    u32::try_from(varint::take(input)?)
+        .map_err(|error| Error::corrupt("a logged number is too large").because(error))
+}
+
 fn take_delta(input: &mut &[u8]) -> Result<LoggedDelta> {
-    let small = |number: u64| {
-        u32::try_from(number).map_err(|error| Error::corrupt("a logged number is too large").because(error))
-    };
-    let relation = RelationId(small(varint::take(input)?)?);
-    let schema_version = small(varint::take(input)?)?;
+    let relation = RelationId(take_small(input)?);
+    let schema_version = take_small(input)?;
     let count = varint::take(input)?;
     let weights = take_weights(input, count)?;
     let mut rows = Rows::default();

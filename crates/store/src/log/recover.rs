@@ -1,23 +1,23 @@
 //! Opening the log after whatever happened.
 //!
-//! A crash leaves a torn record at the end of the last segment, or (when syncs are relaxed) several with holes. What
-//! was never known to be durable is cut off with a warning; damage of what was durable is refused.
+//! A crash leaves a torn record at the end of the last segment, or (when syncs are relaxed) several with holes, or parts of an
+//! epoch without the last one. What was never known to be durable is cut off with a warning; damage of what was durable is
+//! refused.
 
-use super::record::{self, FRAME_BYTES, HEAD_BYTES};
+use super::record::{self, FRAME_BYTES, Form, HEAD_BYTES, Redo};
 use super::segment::{Found, MAGIC, Segment};
 use super::writer::{Log, SegmentInfo, State, create_segment, segment_path};
 use crate::folder::sync_dir;
-use crate::writes::SortedWrites;
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, Result, Timestamp};
 
-/// Takes an epoch, its writes, and the bytes of its record.
-pub(crate) type Replay<'a> = dyn FnMut(Epoch, SortedWrites, u64) + 'a;
+/// Takes an epoch, what it did, and the bytes of its record.
+pub(crate) type Replay<'a> = dyn FnMut(Epoch, Redo, u64) -> Result<()> + 'a;
 
-/// Opens or creates the log in `dir`; gives the writes of every epoch after `checkpointed` to `replay`, in order.
+/// Opens or creates the log in `dir`; gives what every epoch after `checkpointed` did to `replay`, in order.
 pub(crate) fn open(
     dir: &Path,
     segment_bytes: u64,
@@ -33,6 +33,7 @@ pub(crate) fn open(
         checkpointed,
         last: Epoch::ZERO,
         last_time: Timestamp(0),
+        parts_bytes: 0,
         replay,
     };
     let from = segments.partition_point(|segment| segment.first <= checkpointed.next());
@@ -120,6 +121,8 @@ struct Scan<'a, 'b> {
     checkpointed: Epoch,
     last: Epoch,
     last_time: Timestamp,
+    /// What the parts take of an epoch whose last one has not been seen.
+    parts_bytes: u64,
     replay: &'a mut Replay<'b>,
 }
 
@@ -140,9 +143,9 @@ impl Scan<'_, '_> {
         loop {
             match segment.read()? {
                 Found::Record(payload) => self.take(info, &segment, &payload)?,
-                Found::End => return Ok(()),
-                Found::Damage if is_newest => return self.cut(dir, &segment, file_bytes),
-                Found::Damage => return Err(segment.damaged()),
+                Found::End if self.parts_bytes == 0 => return Ok(()),
+                Found::End | Found::Damage if is_newest => return self.cut(dir, &segment, file_bytes),
+                Found::End | Found::Damage => return Err(segment.damaged()),
             }
         }
     }
@@ -153,10 +156,18 @@ impl Scan<'_, '_> {
         if head.epoch != self.last.next() {
             return Err(segment.damaged());
         }
-        let record_bytes = (FRAME_BYTES + payload.len()) as u64;
+        self.parts_bytes += (FRAME_BYTES + payload.len()) as u64;
+        if head.form == Form::More {
+            return Ok(());
+        }
+        let record_bytes = std::mem::take(&mut self.parts_bytes);
         if head.epoch > self.checkpointed {
-            let writes = record::decode_writes(payload).map_err(place)?;
-            (self.replay)(head.epoch, writes, record_bytes);
+            let redo = record::decode_redo(payload).map_err(place)?;
+            if !redo.files.is_empty() {
+                // They become a part of the state now, which must not be ahead of what is known to be on disk.
+                OpenOptions::new().write(true).open(segment.path())?.sync_data()?;
+            }
+            (self.replay)(head.epoch, redo, record_bytes)?;
         }
         self.last = head.epoch;
         self.last_time = head.commit_time;
@@ -164,21 +175,21 @@ impl Scan<'_, '_> {
         Ok(())
     }
 
-    /// Cuts the newest segment before the damaged record, unless that record is known to have been durable.
+    /// Cuts the newest segment before the damaged record and the parts of the same epoch before it, unless that record is known
+    /// to have been durable.
     fn cut(&self, dir: &Path, segment: &Segment, file_bytes: u64) -> Result<()> {
         let lost = self.last.next();
-        let bytes = fs::read(segment.path())?;
-        let tail = bytes.get(segment.offset() as usize..).unwrap_or_default();
-        if lost <= self.checkpointed || proves_durable(tail, lost) {
+        if lost <= self.checkpointed || proves_durable(&segment.rest()?, lost) {
             return Err(segment.damaged());
         }
-        let cut_bytes = file_bytes.saturating_sub(segment.offset());
+        let offset = segment.offset() - self.parts_bytes;
+        let cut_bytes = file_bytes.saturating_sub(offset);
         tracing::warn!(
-            segment = %segment.path().display(), offset = segment.offset(), cut_bytes,
+            segment = %segment.path().display(), offset, cut_bytes,
             "cut a record a crash left unfinished",
         );
         let file = OpenOptions::new().write(true).open(segment.path())?;
-        file.set_len(segment.offset())?;
+        file.set_len(offset)?;
         file.sync_all()?;
         sync_dir(dir)?;
         Ok(())

@@ -60,6 +60,15 @@ impl Segment {
         self.offset
     }
 
+    /// All bytes from where the next record is read.
+    pub(super) fn rest(&self) -> IoResult<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Reads a record and moves behind it.
     pub(super) fn read(&mut self) -> Result<Found> {
         let mut frame = [0; FRAME_BYTES];

@@ -1,7 +1,7 @@
 //! Facts about the log that need a fault no outside door can cause, and about damage of unsynced records.
 
 use super::writer::Fault;
-use super::{LogReader, bytes_about, encode, open};
+use super::{LogEntry, LogReader, bytes_about, open};
 use crate::EpochRecord;
 use crate::log::Log;
 use crate::writes::SortedWrites;
@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use viewfeed_change::{Epoch, ErrorKind, Result, Timestamp};
 
-fn append_synced(log: &Log, epoch: u64, synced: u64) -> Result<u64> {
+fn append_synced(log: &Arc<Log>, epoch: u64, synced: u64) -> Result<u64> {
     append_value(log, epoch, synced, &[epoch as u8; 50])
 }
 
-fn append_value(log: &Log, epoch: u64, synced: u64, value: &[u8]) -> Result<u64> {
+fn append_value(log: &Arc<Log>, epoch: u64, synced: u64, value: &[u8]) -> Result<u64> {
     let nothing = EpochRecord {
         commit_time: Timestamp(0),
         transactions: Vec::new(),
@@ -24,17 +24,25 @@ fn append_value(log: &Log, epoch: u64, synced: u64, value: &[u8]) -> Result<u64>
     let writes = SortedWrites::from_iter([(&b"k"[..], Some(value))]);
     let writes = [Arc::new(writes)];
     log.append(Epoch(epoch), Timestamp(0), bytes_about(&writes), |output| {
-        encode(Epoch(epoch), Epoch(synced), &nothing, &writes, output)
+        let entry = LogEntry {
+            epoch: Epoch(epoch),
+            synced: Epoch(synced),
+            record: &nothing,
+        };
+        entry.encode(&writes, output)
     })
 }
 
 fn open_at(dir: &Path) -> Result<(Arc<Log>, Vec<u64>)> {
     let mut replayed = Vec::new();
-    let log = open(dir, 1 << 20, Epoch(0), &mut |epoch, _, _| replayed.push(epoch.0))?;
+    let log = open(dir, 1 << 20, Epoch(0), &mut |epoch, _, _| {
+        replayed.push(epoch.0);
+        Ok(())
+    })?;
     Ok((Arc::new(log), replayed))
 }
 
-fn append(log: &Log, epoch: u64) -> Result<u64> {
+fn append(log: &Arc<Log>, epoch: u64) -> Result<u64> {
     append_synced(log, epoch, log.synced().0)
 }
 

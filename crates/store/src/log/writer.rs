@@ -92,26 +92,27 @@ impl Log {
     /// Writes the record of `epoch`, which follows the last one, as `encode` makes it: about `bytes_about` bytes, and as many as
     /// it says, which are given back. All or nothing; durable after [`Self::sync`]. Only one is written at a time.
     pub(crate) fn append(
-        &self,
+        self: &Arc<Self>,
         epoch: Epoch,
         commit_time: Timestamp,
         bytes_about: usize,
         encode: impl FnOnce(Output<'_>) -> Result<usize>,
     ) -> Result<u64> {
-        let mut end = self.end_for(epoch, bytes_about)?;
-        // Without the lock: a large record takes long, and nobody else writes.
-        let encoded = encode(Output::new(&mut |at, bytes| end.write(at, bytes)));
-        let mut state = self.state.lock();
-        match encoded {
-            Ok(bytes) => {
-                state.note(epoch, commit_time, bytes as u64);
-                Ok(bytes as u64)
-            }
-            Err(error) => match state.file.set_len(end.offset) {
-                Ok(()) => Err(error),
-                Err(cut_failed) => Err(state.poison(cut_failed)),
-            },
-        }
+        let mut open = self.begin(epoch, bytes_about)?;
+        open.add(encode)?;
+        Ok(open.close(commit_time))
+    }
+
+    /// Begins the record of `epoch`, which follows the last one: about `bytes_about` bytes. Nothing else may be written before it is
+    /// closed or dropped.
+    pub(crate) fn begin(self: &Arc<Self>, epoch: Epoch, bytes_about: usize) -> Result<OpenRecord> {
+        let end = self.end_for(epoch, bytes_about)?;
+        Ok(OpenRecord {
+            log: self.clone(),
+            epoch,
+            start: end.offset,
+            end,
+        })
     }
 
     /// Where the record of `epoch` goes.
@@ -119,7 +120,7 @@ impl Log {
         let mut state = self.state.lock();
         state.check_healthy()?;
         let active = state.active();
-        let is_full = active.bytes + bytes_about as u64 > self.segment_bytes;
+        let is_full = active.bytes.saturating_add(bytes_about as u64) > self.segment_bytes;
         if is_full && active.first != epoch {
             self.start_segment(&mut state, epoch)?;
         }
@@ -164,6 +165,13 @@ impl Log {
             }
             Err(error) => Err(state.poison(error)),
         }
+    }
+
+    /// Takes nothing any more, because what is in the log could not be applied: the next open does that.
+    pub(crate) fn refuse_more(&self, error: Error) -> Error {
+        tracing::error!(%error, "a committed epoch could not be applied; commits are refused until restart");
+        self.state.lock().poisoned = true;
+        poisoned().because(error)
     }
 
     /// The file that holds `epoch`, and an offset in it at or before its record. None if it was dropped.
@@ -250,6 +258,52 @@ impl State {
         self.last = epoch;
         self.last_time = commit_time;
         self.active().note(epoch, commit_time, record_bytes);
+    }
+}
+
+/// The record of an epoch that is not committed yet, in one part or several. Dropped before it is closed, it is cut off again.
+pub(crate) struct OpenRecord {
+    log: Arc<Log>,
+    epoch: Epoch,
+    /// Where in its segment it begins.
+    start: u64,
+    end: End,
+}
+
+impl OpenRecord {
+    /// Writes the next part as `encode` makes it. All or nothing.
+    pub(crate) fn add(&mut self, encode: impl FnOnce(Output<'_>) -> Result<usize>) -> Result<()> {
+        let end = &mut self.end;
+        // Without the lock: a large part takes long, and nobody else writes.
+        match encode(Output::new(&mut |at, bytes| end.write(at, bytes))) {
+            Ok(bytes) => {
+                end.offset += bytes as u64;
+                Ok(())
+            }
+            Err(error) => match end.file.set_len(end.offset) {
+                Ok(()) => Err(error),
+                Err(cut_failed) => Err(self.log.state.lock().poison(cut_failed)),
+            },
+        }
+    }
+
+    /// The record is whole; gives its length. It is durable after [`Log::sync`].
+    pub(crate) fn close(mut self, commit_time: Timestamp) -> u64 {
+        let bytes = self.end.offset - self.start;
+        self.log.state.lock().note(self.epoch, commit_time, bytes);
+        self.start = self.end.offset;
+        bytes
+    }
+}
+
+impl Drop for OpenRecord {
+    fn drop(&mut self) {
+        if self.end.offset > self.start
+            && let Err(error) = self.end.file.set_len(self.start)
+        {
+            // What was left would be taken for a part of the next epoch.
+            self.log.state.lock().poison(error);
+        }
     }
 }
 

@@ -1,17 +1,22 @@
 //! Which run files are the state: the list of runs, as one value of the small database.
 
 use super::block::{Malformed, seal, unseal};
-use super::writer::Written;
+use super::writer::WrittenRun;
 use crate::{keys, varint};
-use viewfeed_change::{Error, Result};
+use viewfeed_change::{Epoch, Error, Result};
 
-const VERSION: u64 = 1;
+/// The form written.
+const VERSION: u64 = 2;
+/// It did not say what was adopted, because nothing was.
+const VERSION_WITHOUT_ADOPTED: u64 = 1;
 
 /// The list of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     /// Every id below this one may have been used.
     pub(super) next_id: u64,
+    /// The files that the log names for epochs up to this one are among the runs, or were merged into them.
+    pub(super) adopted: Epoch,
     /// Newest first.
     pub(super) runs: Vec<ListedRun>,
 }
@@ -19,7 +24,7 @@ pub(super) struct Manifest {
 /// One run in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListedRun {
-    pub(super) written: Written,
+    pub(super) written: WrittenRun,
     /// Keys that start with one of these were removed after the run was written.
     pub(super) hidden: Vec<Vec<u8>>,
 }
@@ -34,6 +39,7 @@ impl Manifest {
         let mut bytes = Vec::new();
         varint::put(&mut bytes, VERSION);
         varint::put(&mut bytes, self.next_id);
+        varint::put(&mut bytes, self.adopted.0);
         varint::put(&mut bytes, self.runs.len() as u64);
         for run in &self.runs {
             varint::put(&mut bytes, run.written.id);
@@ -54,10 +60,11 @@ impl Manifest {
         let bytes = unseal(value).ok_or_else(damaged)?;
         let mut input = bytes.as_slice();
         let version = varint::take(&mut input)?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITHOUT_ADOPTED {
             return Err(newer(version));
         }
-        let manifest = Self::decode_rest(&mut input).map_err(|Malformed| damaged())?;
+        let has_adopted = version != VERSION_WITHOUT_ADOPTED;
+        let manifest = Self::decode_rest(&mut input, has_adopted).map_err(|Malformed| damaged())?;
         if input.is_empty() {
             Ok(manifest)
         } else {
@@ -65,11 +72,15 @@ impl Manifest {
         }
     }
 
-    fn decode_rest(input: &mut &[u8]) -> Result<Self, Malformed> {
+    fn decode_rest(input: &mut &[u8], has_adopted: bool) -> Result<Self, Malformed> {
         let next_id = varint::take(input)?;
+        let adopted = match has_adopted {
+            true => Epoch(varint::take(input)?),
+            false => Epoch::ZERO,
+        };
         let mut runs = Vec::new();
         for _ in 0..varint::take(input)? {
-            let written = Written {
+            let written = WrittenRun {
                 id: varint::take(input)?,
                 file_bytes: varint::take(input)?,
                 footer_crc: u32::try_from(varint::take(input)?).map_err(|_| Malformed)?,
@@ -83,7 +94,11 @@ impl Manifest {
             }
             runs.push(ListedRun { written, hidden });
         }
-        Ok(Self { next_id, runs })
+        Ok(Self {
+            next_id,
+            adopted,
+            runs,
+        })
     }
 }
 

@@ -4,8 +4,6 @@
 //! each time the state around it has grown fourfold. When many entries are deletes, everything is merged. More runs than [`RUNS_MAX`] are merged where it costs least per run.
 
 use super::Listed;
-use super::filter::Counts;
-use super::merge::{Merge, Source};
 use super::state::State;
 use parking_lot::{Condvar, Mutex};
 use std::ops::Range;
@@ -21,8 +19,6 @@ const RUNS_MAX: usize = 10;
 const RUNS_LIMIT: usize = 24;
 /// When one of so many entries is a delete, everything is merged.
 const DELETES_SHARE: u64 = 4;
-/// Entries merged between two looks at whether to stop.
-const STOP_ENTRIES: u64 = 10_000;
 /// The reason of a merge that ended because the store closes.
 const STOPPING: &str = "STOPPING";
 
@@ -137,26 +133,12 @@ impl Merger {
         // Runs are only added as the newest: the oldest stays the oldest, and nothing is below it to be deleted.
         let keeps_deletes = picked.end < runs.len();
         let inputs = &runs[picked];
-        let counts = inputs.iter().map(|listed| listed.run.footer().counts);
-        let at_most = counts.fold(Counts::default(), |sum, counts| sum.plus(&counts));
-        let mut merge = Merge::new(inputs.iter().map(Source::whole).collect::<Result<_>>()?);
-        let mut writer = self.state.start_run(&at_most)?;
-        let mut entries = 0u64;
-        while let Some((key, value)) = merge.next()? {
-            if value.is_some() || keeps_deletes {
-                writer.add(key, value)?;
-            }
-            entries += 1;
-            if entries.is_multiple_of(STOP_ENTRIES) {
-                self.check_stopping()?;
-            }
-        }
-        drop(merge);
-        let outcome = self.state.end_run(writer)?;
+        let outcome = self
+            .state
+            .merge(inputs, keeps_deletes, &|| self.check_stopping())?;
         self.state.replace(inputs, outcome)?;
         tracing::debug!(
             runs = inputs.len(),
-            entries,
             elapsed_ms = started.elapsed().as_millis() as u64,
             "merged run files"
         );

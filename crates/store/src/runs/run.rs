@@ -7,7 +7,7 @@ use super::block::{Block, BlockCursor, Malformed, unseal};
 use super::cache::BlockCache;
 use super::filter::{Filter, KeyHash, StartHashes};
 use super::format::{FOOTER_BYTES, Footer, Index, damaged};
-use super::writer::{Written, run_path};
+use super::writer::{WrittenRun, run_path};
 use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -18,7 +18,7 @@ use viewfeed_change::{Error, Result};
 
 /// A run on disk.
 pub(super) struct Run {
-    written: Written,
+    written: WrittenRun,
     footer: Footer,
     path: PathBuf,
     file: File,
@@ -51,7 +51,7 @@ pub(super) struct Range<'a> {
 
 impl Run {
     /// Opens the file the manifest names.
-    pub(super) fn open(dir: &Path, written: Written, cache: &Arc<BlockCache>) -> Result<Self> {
+    pub(super) fn open(dir: &Path, written: WrittenRun, cache: &Arc<BlockCache>) -> Result<Self> {
         let path = run_path(dir, written.id);
         let file = File::open(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -83,7 +83,7 @@ impl Run {
         })
     }
 
-    pub(super) fn written(&self) -> Written {
+    pub(super) fn written(&self) -> WrittenRun {
         self.written
     }
 
@@ -98,6 +98,11 @@ impl Run {
     /// Removes the file when nobody reads it any more. Only after a manifest without it is on disk.
     pub(super) fn make_obsolete(&self) {
         self.is_obsolete.store(true, Ordering::Release);
+    }
+
+    /// Keeps the file after all.
+    pub(super) fn keep(&self) {
+        self.is_obsolete.store(false, Ordering::Release);
     }
 
     /// What it takes in memory beside blocks.

@@ -4,10 +4,10 @@
 use super::cache::BlockCache;
 use super::filter::{Counts, KeyHash, StartHashes};
 use super::manifest::{self, ListedRun, Manifest};
-use super::merge::Source;
+use super::merge::{Merge, Source};
 use super::run::{Range, Run};
 use super::table::{Head, Table};
-use super::writer::{RunWriter, Written};
+use super::writer::{RunWriter, WrittenRun};
 use super::{Listed, Writes};
 use crate::folder::sync_dir;
 use crate::keys;
@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use viewfeed_change::{Error, Result};
+use viewfeed_change::{Epoch, Error, Result};
 
 /// A table is written as a run when it has so many bytes, whether a flush was asked for or not …
 const TABLE_BYTES_MAX: usize = 64 << 20;
@@ -32,6 +32,9 @@ const TABLE_BYTES_MIN: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Writing;
 
+/// What is called with each write.
+type EachWrite<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 pub(super) struct State {
     pub(super) dir: PathBuf,
     pub(super) small: Arc<dyn Kv>,
@@ -40,8 +43,10 @@ pub(super) struct State {
     next_id: AtomicU64,
     /// Held by who writes tables as runs, or removes from both.
     pub(super) writing: Mutex<Writing>,
-    /// Held while the list of runs changes.
-    listing: Mutex<()>,
+    /// Held while the list of runs changes: up to which epoch it has the files that the log names.
+    listing: Mutex<Epoch>,
+    /// Files that were there when this was opened, and that the list did not name.
+    unlisted: Mutex<Vec<PathBuf>>,
     #[cfg(test)]
     pub(super) watcher: super::tests::Watcher,
 }
@@ -103,7 +108,11 @@ impl State {
             Ok(Listed { run, hidden })
         };
         let runs = manifest.runs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
-        remove_orphans(dir, &runs)?;
+        // The log may name files that no list does.
+        let mut files = run_files(dir)?;
+        let used = files.iter().filter_map(|path| run_id(path)).max();
+        let next_id = manifest.next_id.max(used.map_or(0, |id| id.saturating_add(1)));
+        files.retain(|path| !runs.iter().any(|listed| listed.run.path() == path));
         Ok(Self {
             dir: dir.to_owned(),
             small,
@@ -113,12 +122,33 @@ impl State {
                 frozen: None,
                 runs: Arc::new(runs),
             }),
-            next_id: AtomicU64::new(manifest.next_id),
+            next_id: AtomicU64::new(next_id),
             writing: Mutex::default(),
-            listing: Mutex::default(),
+            listing: Mutex::new(manifest.adopted),
+            unlisted: Mutex::new(files),
             #[cfg(test)]
             watcher: Mutex::default(),
         })
+    }
+
+    /// Removes run files that were there when this was opened and that no list names: what a crash left of a run that was being
+    /// written, or merged away.
+    pub(super) fn remove_orphans(&self) -> Result<()> {
+        let runs = self.runs();
+        for path in std::mem::take(&mut *self.unlisted.lock()) {
+            if runs.iter().any(|listed| listed.run.path() == path) {
+                continue;
+            }
+            match fs::remove_file(&path) {
+                Ok(()) => {
+                    tracing::info!(file = %path.display(), "removed a run file that is no part of the state");
+                }
+                // It was adopted, and has been merged since.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::from(error)),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn runs(&self) -> Arc<Vec<Listed>> {
@@ -231,13 +261,35 @@ impl State {
         go_on: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         let keeps_deletes = self.prepare_run()?;
-        let (mut small, mut writer) = (Writes::new(), None);
+        let mut small = Writes::new();
+        let run = self.write_bulk(layers, keeps_deletes, go_on, &mut |key, value| {
+            small.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        })?;
+        if !small.is_empty() {
+            self.small.apply(&small)?;
+        }
+        match run {
+            Some(run) => self.list_first(Some(run), |_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the bulk among `layers` (the newest first) to a file that is no part of the state, if there is any; the rest is given to
+    /// `small`.
+    pub(super) fn write_bulk(
+        &self,
+        layers: &[Arc<SortedWrites>],
+        keeps_deletes: bool,
+        go_on: &dyn Fn() -> Result<()>,
+        small: &mut EachWrite<'_>,
+    ) -> Result<Option<Arc<Run>>> {
+        let mut writer = None;
         for (count, (key, value)) in merged(layers).enumerate() {
             if count % BATCH_KEYS == 0 {
                 go_on()?;
             }
             if !keys::is_bulk(key) {
-                small.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                small(key, value);
             } else if value.is_some() || keeps_deletes {
                 let writer = match &mut writer {
                     Some(writer) => writer,
@@ -246,17 +298,58 @@ impl State {
                 writer.add(key, value)?;
             }
         }
-        if !small.is_empty() {
-            self.small.apply(&small)?;
+        writer.map_or(Ok(None), |writer| self.end_run(writer))
+    }
+
+    /// Makes one file of runs, the newest first; None if nothing is left. It is no part of the state.
+    pub(super) fn merge(
+        &self,
+        inputs: &[Listed],
+        keeps_deletes: bool,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<Option<Arc<Run>>> {
+        let counts = inputs.iter().map(|listed| listed.run.footer().counts);
+        let at_most = counts.fold(Counts::default(), |sum, counts| sum.plus(&counts));
+        let mut merge = Merge::new(inputs.iter().map(Source::whole).collect::<Result<_>>()?);
+        let mut writer = self.start_run(&at_most)?;
+        let mut entries = 0usize;
+        while let Some((key, value)) = merge.next()? {
+            if value.is_some() || keeps_deletes {
+                writer.add(key, value)?;
+            }
+            entries += 1;
+            if entries.is_multiple_of(BATCH_KEYS) {
+                go_on()?;
+            }
         }
-        match writer {
-            Some(writer) => self.list_first(self.end_run(writer)?, |_| ()),
-            None => Ok(()),
-        }
+        drop(merge);
+        self.end_run(writer)
+    }
+
+    /// Makes runs that were written apart, the newest first, a part of the state: over all there is, with the files that the log names up
+    /// to `epoch`. There must be no tables.
+    pub(super) fn adopt(
+        &self,
+        _right: &MutexGuard<'_, Writing>,
+        epoch: Epoch,
+        runs: &[Listed],
+    ) -> Result<()> {
+        let change = |listed: &[Listed]| Ok(runs.iter().chain(listed).cloned().collect());
+        self.relist_as(Some(epoch), change, |_| ())
+    }
+
+    /// Up to which epoch the files that the log names are a part of the state.
+    pub(super) fn adopted(&self) -> Epoch {
+        *self.listing.lock()
+    }
+
+    /// The run in a file that the log names.
+    pub(super) fn open_run(&self, written: WrittenRun) -> Result<Arc<Run>> {
+        Ok(Arc::new(Run::open(&self.dir, written, &self.cache)?))
     }
 
     /// Whether a new run must keep deletes: without an older one there is nothing to delete.
-    fn prepare_run(&self) -> Result<bool> {
+    pub(super) fn prepare_run(&self) -> Result<bool> {
         let has_runs = !self.runs().is_empty();
         if !has_runs {
             // Files without a list would be taken for damage: the empty one of a new folder goes first.
@@ -314,7 +407,7 @@ impl State {
         if writer.is_empty() {
             return Ok(None);
         }
-        let written: Written = writer.finish()?;
+        let written: WrittenRun = writer.finish()?;
         sync_dir(&self.dir)?;
         self.reached(Step::Written);
         Ok(Some(Arc::new(Run::open(&self.dir, written, &self.cache)?)))
@@ -357,10 +450,23 @@ impl State {
         change: impl FnOnce(&[Listed]) -> Result<Vec<Listed>>,
         publish: impl FnOnce(&mut View),
     ) -> Result<()> {
-        let _one_at_a_time = self.listing.lock();
+        self.relist_as(None, change, publish)
+    }
+
+    /// The same, with the files that the log names up to another epoch.
+    fn relist_as(
+        &self,
+        adopted: Option<Epoch>,
+        change: impl FnOnce(&[Listed]) -> Result<Vec<Listed>>,
+        publish: impl FnOnce(&mut View),
+    ) -> Result<()> {
+        // Held to the end, so that lists become durable one at a time.
+        let mut listing = self.listing.lock();
+        let adopted = adopted.unwrap_or(*listing);
         let runs = change(&self.runs())?;
         let manifest = Manifest {
             next_id: self.next_id.load(Ordering::Relaxed),
+            adopted,
             runs: runs
                 .iter()
                 .map(|Listed { run, hidden }| ListedRun {
@@ -372,6 +478,7 @@ impl State {
         self.small
             .apply(&Writes::from([(manifest::key(), Some(manifest.encode()))]))?;
         self.small.flush()?;
+        *listing = adopted;
         self.reached(Step::Listed);
         let mut view = self.view.write();
         view.runs = Arc::new(runs);
@@ -421,15 +528,9 @@ pub(super) fn find_manifest(dir: &Path, small: &dyn Kv) -> Result<Option<Manifes
     Ok(None)
 }
 
-/// Removes run files the list does not name: what a crash left of a run that was being written, or merged away.
-fn remove_orphans(dir: &Path, runs: &[Listed]) -> Result<()> {
-    for path in run_files(dir)? {
-        if !runs.iter().any(|listed| listed.run.path() == path) {
-            tracing::info!(file = %path.display(), "removed a run file that is no part of the state");
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
+/// The number in the name of a run file.
+fn run_id(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 fn run_files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -27,13 +27,13 @@ pub(super) struct RunWriter {
     is_finished: bool,
 }
 
-/// What is known of a file: what the manifest says of it.
+/// What is known of a file: what the manifest, or the log, says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) id: u64,
-    pub(super) file_bytes: u64,
+pub(crate) struct WrittenRun {
+    pub(crate) id: u64,
+    pub(crate) file_bytes: u64,
     /// CRC of the footer, by which another file of the same name is told.
-    pub(super) footer_crc: u32,
+    pub(crate) footer_crc: u32,
 }
 
 /// The file of a run.
@@ -99,7 +99,7 @@ impl RunWriter {
     }
 
     /// Returns when the content of the file is on disk; its name is not, yet.
-    pub(super) fn finish(mut self) -> Result<Written> {
+    pub(super) fn finish(mut self) -> Result<WrittenRun> {
         if !self.builder.is_empty() {
             self.end_block()?;
         }
@@ -122,7 +122,7 @@ impl RunWriter {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
         self.is_finished = true;
-        Ok(Written {
+        Ok(WrittenRun {
             id: self.id,
             file_bytes: self.offset + (index.len() + filter.len() + footer.len()) as u64,
             footer_crc: crc32fast::hash(&footer),
