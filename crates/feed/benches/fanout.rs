@@ -76,6 +76,7 @@ impl World {
             relations: self.relations.clone(),
             transactions: Vec::new(),
             deltas: vec![delta],
+            is_large: false,
         };
         let began = Instant::now();
         self.feed.publish(published);

@@ -4,18 +4,18 @@ use crate::frame::reason;
 use crate::queue::Queue;
 use crate::request::Selection;
 use crate::resume::{self, Start};
-use crate::router::Router;
+use crate::router::{Of, Router};
 use crate::transactions::TailedEpoch;
 use crate::{FeedOptions, Request, Subscription, TransactionTail};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 use viewfeed_change::{
-    Batch, Delta, Epoch, Error, ErrorKind, Relation, RelationId, Relations, Result, Timestamp, Transaction,
+    Delta, Epoch, Error, ErrorKind, Relation, RelationId, Relations, Result, Timestamp, Transaction,
 };
-use viewfeed_store::{Store, arrange, view_errors};
+use viewfeed_store::{EpochRecord, Store, arrange, view_errors};
 
 /// Epochs of transactions kept in memory for tails that are live; a tail that lags by more reads the log.
 const TAIL_EPOCHS_MAX: usize = 64;
@@ -34,6 +34,8 @@ pub struct Published {
     pub transactions: Vec<Transaction>,
     /// What changed in views; the initial content of a new view is its first delta.
     pub deltas: Vec<Delta>,
+    /// Whether other parts of it were given to [`Feed::stage`] before.
+    pub is_large: bool,
 }
 
 /// The feeds. Cheap to clone.
@@ -62,6 +64,8 @@ struct Listeners {
     router: Router,
     /// None once the feeds drain.
     tails: Option<broadcast::Sender<Arc<TailedEpoch>>>,
+    /// Whether there are parts of an epoch that is not published yet.
+    has_staged: bool,
     past: VecDeque<Arc<Relation>>,
 }
 
@@ -73,6 +77,7 @@ impl Feed {
         let listeners = Listeners {
             router: Router::default(),
             tails: Some(broadcast::Sender::new(TAIL_EPOCHS_MAX)),
+            has_staged: false,
             past: VecDeque::new(),
         };
         let shared = Shared {
@@ -84,6 +89,29 @@ impl Feed {
         };
         Self {
             shared: Arc::new(shared),
+        }
+    }
+
+    /// Takes a part of an epoch that is still open and too large for memory: what is kept of it is bounded, for each subscriber, and
+    /// the rest is read from the log. What follows is more of it, its publication with `is_large`, or [`Feed::forget_staged`].
+    pub fn stage(&self, epoch: Epoch, record: &EpochRecord) {
+        let mut listeners = self.shared.listeners.lock();
+        listeners.has_staged = true;
+        let of = Of {
+            epoch,
+            commit_time: record.commit_time,
+            is_open: true,
+        };
+        listeners
+            .router
+            .route_all(of, &record.transactions, &record.deltas);
+    }
+
+    /// The epoch of which parts were staged was given up. Without one, does nothing.
+    pub fn forget_staged(&self) {
+        let mut listeners = self.shared.listeners.lock();
+        if std::mem::take(&mut listeners.has_staged) {
+            listeners.router.each(&mut Queue::forget_staged);
         }
     }
 
@@ -100,14 +128,21 @@ impl Feed {
             listeners.router.end_changed(&published.relations, deadline);
             listeners.keep_past(&before.relations, &published.relations);
         }
-        for (relation, batches) in wanted_changes(&listeners.router, &published) {
-            let (epoch, commit_time) = (published.epoch, published.commit_time);
-            listeners.router.route(relation, epoch, commit_time, &batches);
+        listeners.has_staged = false;
+        let of = Of {
+            epoch: published.epoch,
+            commit_time: published.commit_time,
+            is_open: published.is_large,
+        };
+        let (transactions, deltas) = (published.transactions, published.deltas);
+        listeners.router.route_all(of, &transactions, &deltas);
+        if published.is_large {
+            listeners.router.each(&mut Queue::push_staged);
         }
         if let Some(tails) = &listeners.tails {
             let tailed = TailedEpoch {
                 epoch: published.epoch,
-                transactions: published.transactions,
+                transactions: (!published.is_large).then_some(transactions),
             };
             // Fails if nobody tails.
             let _ = tails.send(Arc::new(tailed));
@@ -183,6 +218,9 @@ impl Feed {
             }
         };
         let queue = Arc::new(Queue::new(shared.options.queue_rows_max));
+        if listeners.has_staged {
+            queue.stage_in_log();
+        }
         let id = listeners.router.add(&selection, queue.clone())?;
         drop(listeners);
         let registration = Registration {
@@ -230,22 +268,6 @@ impl Feed {
 
 fn draining() -> Error {
     Error::new(ErrorKind::Unavailable, "DRAINING", "the server is stopping").hint("connect again in a moment")
-}
-
-/// The changes of relations that somebody wants, by relation: whole epochs in one piece.
-fn wanted_changes(router: &Router, published: &Published) -> BTreeMap<RelationId, Vec<Batch>> {
-    let of_tables = published
-        .transactions
-        .iter()
-        .flat_map(|transaction| &transaction.changes);
-    let mut changes: BTreeMap<RelationId, Vec<Batch>> = BTreeMap::new();
-    for delta in of_tables.chain(&published.deltas) {
-        if router.wants(delta.relation) && !delta.batch.is_empty() {
-            let batches = changes.entry(delta.relation).or_default();
-            batches.push(delta.batch.clone());
-        }
-    }
-    changes
 }
 
 impl Shared {

@@ -1,5 +1,7 @@
 //! What waits for one subscriber. Filled by the publisher, which never waits: a full queue is thrown away, and its
 //! owner reads the epoch log instead.
+//!
+//! Of an epoch that is published in parts, slices are staged until it is committed: so it is told as one.
 
 use crate::slice::Slice;
 use parking_lot::Mutex;
@@ -24,7 +26,27 @@ struct Waiting {
     mode: Mode,
     slices: VecDeque<Arc<Slice>>,
     cost: usize,
+    staged: Staged,
     end: Option<End>,
+}
+
+/// What an open epoch has for the subscriber so far.
+enum Staged {
+    Slices {
+        slices: Vec<Arc<Slice>>,
+        cost: usize,
+    },
+    /// Too much, or nobody knows: it is in the log.
+    InLog,
+}
+
+impl Staged {
+    fn nothing() -> Self {
+        Self::Slices {
+            slices: Vec::new(),
+            cost: 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,6 +56,8 @@ enum Mode {
     Collecting,
     /// Something was thrown away.
     Overflowed,
+    /// An epoch came that is too large to wait here.
+    Skipping,
 }
 
 /// That the feed must end.
@@ -50,8 +74,10 @@ pub(crate) enum Taken {
     Slices(Vec<Arc<Slice>>),
     /// The next epoch is after the one asked for.
     Beyond,
-    /// Something is missing.
+    /// Something is missing, because it was not taken in time.
     Overflowed,
+    /// Something is missing, because it is too large for any queue.
+    Skipped,
     /// Nothing, and there will be no more.
     Ended(&'static str),
     /// Nothing yet.
@@ -64,6 +90,7 @@ impl Queue {
             mode: Mode::Idle,
             slices: VecDeque::new(),
             cost: 0,
+            staged: Staged::nothing(),
             end: None,
         };
         Self {
@@ -84,6 +111,51 @@ impl Queue {
         } else {
             waiting.cost += slice.cost();
             waiting.slices.push_back(slice.clone());
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Keeps a slice of an epoch that is still open, if there is room.
+    pub(crate) fn stage(&self, slice: &Arc<Slice>) {
+        let mut waiting = self.waiting.lock();
+        if let Staged::Slices { slices, cost } = &mut waiting.staged {
+            *cost += slice.cost();
+            slices.push(slice.clone());
+            if *cost > self.rows_max {
+                waiting.staged = Staged::InLog;
+            }
+        }
+    }
+
+    /// Of the epoch that is still open, some may be missing here.
+    pub(crate) fn stage_in_log(&self) {
+        self.waiting.lock().staged = Staged::InLog;
+    }
+
+    /// The open epoch was given up.
+    pub(crate) fn forget_staged(&self) {
+        self.waiting.lock().staged = Staged::nothing();
+    }
+
+    /// The open epoch is committed: what was staged of it waits like anything else.
+    pub(crate) fn push_staged(&self) {
+        let mut waiting = self.waiting.lock();
+        let staged = std::mem::replace(&mut waiting.staged, Staged::nothing());
+        if waiting.mode != Mode::Collecting || waiting.end.is_some() {
+            return;
+        }
+        match staged {
+            Staged::InLog => waiting.clear(Mode::Skipping),
+            Staged::Slices { cost, .. }
+                if !waiting.slices.is_empty() && waiting.cost + cost > self.rows_max =>
+            {
+                waiting.clear(Mode::Overflowed);
+            }
+            Staged::Slices { slices, cost } => {
+                waiting.cost += cost;
+                waiting.slices.extend(slices);
+            }
         }
         drop(waiting);
         self.wake.notify_one();
@@ -132,16 +204,18 @@ impl Queue {
             (Some(end), None) => return Taken::Ended(end.reason),
             (Some(end), Some(_)) if end.deadline <= Instant::now() => return Taken::Ended(end.reason),
             (None, None) if waiting.mode == Mode::Overflowed => return Taken::Overflowed,
+            (None, None) if waiting.mode == Mode::Skipping => return Taken::Skipped,
             (None, None) => return Taken::Nothing,
             (_, Some(front)) if !wanted(front) => return Taken::Beyond,
             _ => {}
         }
         let merge = waiting.slices.len() > MERGE_ABOVE_EPOCHS;
         let mut rows = 0;
-        let mut taken = Vec::new();
+        let mut taken: Vec<Arc<Slice>> = Vec::new();
         while let Some(front) = waiting.slices.front() {
             rows += front.len();
-            if !taken.is_empty() && (!merge || rows > rows_max || !wanted(front)) {
+            let is_other = taken.last().is_some_and(|last| last.epoch != front.epoch);
+            if is_other && (!merge || rows > rows_max || !wanted(front)) {
                 break;
             }
             taken.extend(waiting.pop());

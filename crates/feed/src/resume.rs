@@ -6,7 +6,7 @@ use crate::request::Selection;
 use crate::{Envelope, FeedOptions, OnGap, Token};
 use std::sync::Arc;
 use viewfeed_change::{Batch, Epoch, Error, ErrorKind, Relations, Result, Timestamp};
-use viewfeed_store::{LoggedEpoch, Store};
+use viewfeed_store::{LogReader, LoggedEpoch, Store};
 
 /// Where a feed starts.
 pub(crate) enum Start {
@@ -73,7 +73,7 @@ pub(crate) fn gap_error(reason: &'static str, store: &Store) -> Error {
         .hint("start without a token, or with on_gap RESET")
 }
 
-/// The net change of some epochs.
+/// The net change of some epochs, and perhaps of some parts of the next one.
 pub(crate) struct Backlog {
     pub(crate) shaped: Arc<Shaped>,
     /// Whether others tell the same object.
@@ -84,57 +84,75 @@ pub(crate) struct Backlog {
     pub(crate) commit_time: Option<Timestamp>,
     /// Whether that is as far as was asked for.
     pub(crate) complete: bool,
+    /// If it ends within that epoch: the rest.
+    pub(crate) rest: Option<Rest>,
 }
 
-/// The net change of the epochs after `from` up to `to`, or of the first of them if they change more than
-/// `coalesced_rows_max` rows. None if the log no longer goes back to `from`. Blocks.
-pub(crate) fn read(
-    store: &Store,
-    selection: &Selection,
-    from: Epoch,
+/// The log from somewhere on.
+pub(crate) struct Rest {
+    log: LogReader,
+    /// Up to where it is wanted.
     to: Epoch,
-    options: &FeedOptions,
-) -> Result<Option<Backlog>> {
-    match sum(store, selection, from, to, options.coalesced_rows_max) {
-        Ok((changes, through, commit_time)) => Ok(Some(Backlog {
+    /// Whether parts of the next epoch are read already: then it is told to its end, and no further.
+    is_within: bool,
+}
+
+impl Rest {
+    /// The epochs after `from`, up to `to`. None if the log no longer goes back to `from`.
+    pub(crate) fn after(store: &Store, from: Epoch, to: Epoch) -> Result<Option<Self>> {
+        match store.read_log(from) {
+            Ok(log) => Ok(Some(Self {
+                log,
+                to,
+                is_within: false,
+            })),
+            Err(error) if error.kind() == ErrorKind::OutOfRange => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The net change, or that of the first of the epochs, or parts of one, that change more than `coalesced_rows_max` rows. None if
+    /// the log has been dropped meanwhile. Blocks.
+    pub(crate) fn read(mut self, selection: &Selection, options: &FeedOptions) -> Result<Option<Backlog>> {
+        let (changes, last) = match self.sum(selection, options.coalesced_rows_max) {
+            Ok(summed) => summed,
+            Err(error) if error.kind() == ErrorKind::OutOfRange => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        self.is_within = !last.is_last;
+        Ok(Some(Backlog {
             shaped: Arc::new(selection.shape.tell(&changes, options.frame_rows_max)?),
             is_shared: false,
-            through,
-            commit_time,
-            complete: through == to,
-        })),
-        Err(error) if error.kind() == ErrorKind::OutOfRange => Ok(None),
-        Err(error) => Err(error),
+            through: last.epoch,
+            commit_time: Some(last.commit_time),
+            complete: last.is_last && last.epoch == self.to,
+            rest: (!last.is_last).then_some(self),
+        }))
     }
-}
 
-/// Holds at most twice `rows_max` rows, and one epoch.
-fn sum(
-    store: &Store,
-    selection: &Selection,
-    from: Epoch,
-    to: Epoch,
-    rows_max: usize,
-) -> Result<(Batch, Epoch, Option<Timestamp>)> {
-    let schema = selection.relation.schema();
-    let (mut batches, mut rows) = (Vec::new(), 0);
-    for logged in store.read_log(from)? {
-        let logged = logged?;
-        let changes = changes_in(&logged, selection)?;
-        rows += changes.iter().map(Batch::len).sum::<usize>();
-        batches.extend(changes);
-        if rows > rows_max.saturating_mul(2) {
-            batches = vec![Batch::concat(&schema, &batches)?.consolidate()?];
-            rows = batches.iter().map(Batch::len).sum();
+    /// Holds at most twice `rows_max` rows, and one part of an epoch. Gives what was read last.
+    fn sum(&mut self, selection: &Selection, rows_max: usize) -> Result<(Batch, LoggedEpoch)> {
+        let schema = selection.relation.schema();
+        let (mut batches, mut rows) = (Vec::new(), 0);
+        for logged in &mut self.log {
+            let logged = logged?;
+            let changes = changes_in(&logged, selection)?;
+            rows += changes.iter().map(Batch::len).sum::<usize>();
+            batches.extend(changes);
+            if rows > rows_max.saturating_mul(2) {
+                batches = vec![Batch::concat(&schema, &batches)?.consolidate()?];
+                rows = batches.iter().map(Batch::len).sum();
+            }
+            let is_end = logged.is_last && (self.is_within || logged.epoch >= self.to);
+            if is_end || rows > rows_max.saturating_mul(2) {
+                return Ok((Batch::concat(&schema, &batches)?, logged));
+            }
         }
-        if logged.epoch >= to || rows > rows_max.saturating_mul(2) {
-            let changes = Batch::concat(&schema, &batches)?;
-            return Ok((changes, logged.epoch, Some(logged.commit_time)));
-        }
+        Err(Error::internal(format!(
+            "the epoch log ends before epoch {}, which is committed",
+            self.to
+        )))
     }
-    Err(Error::internal(format!(
-        "the epoch log ends before epoch {to}, which is committed"
-    )))
 }
 
 /// What one epoch changed among the selected rows.

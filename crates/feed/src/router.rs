@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
 use viewfeed_change::row::RowCodec;
-use viewfeed_change::{Batch, ColumnPath, Epoch, Relation, RelationId, Relations, Result, Timestamp};
+use viewfeed_change::{
+    Batch, ColumnPath, Delta, Epoch, Relation, RelationId, Relations, Result, Timestamp, Transaction,
+};
 
 type Subscribers = BTreeMap<u64, Arc<Queue>>;
 
@@ -39,11 +41,6 @@ impl Router {
     /// How many subscribers, those included that must end and have not been dropped.
     pub(crate) fn len(&self) -> usize {
         self.count
-    }
-
-    /// Whether anybody wants `relation`.
-    pub(crate) fn wants(&self, relation: RelationId) -> bool {
-        self.routes.contains_key(&relation)
     }
 
     /// Adds a subscriber; gives the number to remove it by.
@@ -126,39 +123,55 @@ impl Router {
         });
     }
 
+    /// Hands what an epoch changed to whoever wants some of it: what it changed in a relation in one piece.
+    pub(crate) fn route_all(&self, of: Of, transactions: &[Transaction], deltas: &[Delta]) {
+        let of_tables = transactions.iter().flat_map(|transaction| &transaction.changes);
+        let mut changes: BTreeMap<RelationId, Vec<Batch>> = BTreeMap::new();
+        for delta in of_tables.chain(deltas) {
+            if self.routes.contains_key(&delta.relation) && !delta.batch.is_empty() {
+                let batches = changes.entry(delta.relation).or_default();
+                batches.push(delta.batch.clone());
+            }
+        }
+        for (relation, batches) in changes {
+            self.route(relation, of, &batches);
+        }
+    }
+
     /// Hands what an epoch changed in `relation` to whoever wants some of it.
-    pub(crate) fn route(
-        &self,
-        relation: RelationId,
-        epoch: Epoch,
-        commit_time: Timestamp,
-        changes: &[Batch],
-    ) {
+    fn route(&self, relation: RelationId, of: Of, changes: &[Batch]) {
         let Some(routes) = self.routes.get(&relation) else {
             return;
         };
-        if let Err(error) = routes.route(epoch, commit_time, changes) {
+        if let Err(error) = routes.route(of, changes) {
             // They meet the same failure when they read this epoch from the log, and tell their clients.
             tracing::error!(%error, relation = relation.0, "a delta cannot be routed");
-            routes.each(&mut |queue| queue.overflow());
+            routes.each(&mut |queue| match of.is_open {
+                true => queue.stage_in_log(),
+                false => queue.overflow(),
+            });
         }
+    }
+
+    /// Does something with every subscriber's queue.
+    pub(crate) fn each(&self, act: &mut dyn FnMut(&Queue)) {
+        self.routes.values().for_each(|routes| routes.each(act));
     }
 }
 
 impl Routes {
-    fn route(&self, epoch: Epoch, commit_time: Timestamp, changes: &[Batch]) -> Result<()> {
+    fn route(&self, of: Of, changes: &[Batch]) -> Result<()> {
         let delta = match changes {
             [change] => change.clone(),
             _ => Batch::concat(&self.relation.schema(), changes)?,
         };
         let delta = Arc::new(delta);
-        let slice = |indices| Arc::new(Slice::new(epoch, commit_time, delta.clone(), indices));
         if !self.unfiltered.is_empty() {
-            let whole = slice(None);
-            self.unfiltered.values().for_each(|queue| queue.push(&whole));
+            let whole = Arc::new(Slice::new(of.epoch, of.commit_time, delta.clone(), None));
+            self.unfiltered.values().for_each(|queue| of.hand(queue, &whole));
         }
         for index in &self.filtered {
-            index.route(&index.codec.encode(delta.rows())?, &slice);
+            index.route(&index.codec.encode(delta.rows())?, of, &delta)?;
         }
         Ok(())
     }
@@ -189,8 +202,8 @@ impl Routes {
 }
 
 impl FilterIndex {
-    /// Pushes the rows of each key that somebody waits for. `slice` makes a slice of the rows with these numbers.
-    fn route(&self, keys: &viewfeed_change::row::Rows, slice: &dyn Fn(Option<Vec<u32>>) -> Arc<Slice>) {
+    /// Hands on the rows of each key that somebody waits for.
+    fn route(&self, keys: &viewfeed_change::row::Rows, of: Of, delta: &Arc<Batch>) -> Result<()> {
         let mut touched: HashMap<&[u8], (&Subscribers, Vec<u32>)> = HashMap::new();
         for (row, key) in keys.iter().enumerate() {
             if let Some(subscribers) = self.by_key.get(key) {
@@ -199,14 +212,42 @@ impl FilterIndex {
             }
         }
         for (subscribers, rows) in touched.into_values() {
-            let slice = slice(Some(rows));
-            subscribers.values().for_each(|queue| queue.push(&slice));
+            let slice = Arc::new(of.slice(delta, rows)?);
+            subscribers.values().for_each(|queue| of.hand(queue, &slice));
         }
+        Ok(())
     }
 
     fn each(&self, act: &mut dyn FnMut(&Queue)) {
         let subscribers = self.by_key.values().flat_map(Subscribers::values);
         subscribers.for_each(|queue| act(queue));
+    }
+}
+
+/// The epoch that changes are of.
+#[derive(Clone, Copy)]
+pub(crate) struct Of {
+    pub(crate) epoch: Epoch,
+    pub(crate) commit_time: Timestamp,
+    /// Whether it is not committed yet.
+    pub(crate) is_open: bool,
+}
+
+impl Of {
+    fn hand(self, queue: &Queue, slice: &Arc<Slice>) {
+        match self.is_open {
+            true => queue.stage(slice),
+            false => queue.push(slice),
+        }
+    }
+
+    /// Some rows of `delta`. Of an open epoch they are copied, because it has more deltas than fit into memory.
+    fn slice(self, delta: &Arc<Batch>, rows: Vec<u32>) -> Result<Slice> {
+        let (delta, rows) = match self.is_open {
+            true => (Arc::new(delta.take(&rows)?), None),
+            false => (delta.clone(), Some(rows)),
+        };
+        Ok(Slice::new(self.epoch, self.commit_time, delta, rows))
     }
 }
 

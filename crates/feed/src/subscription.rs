@@ -10,7 +10,7 @@ use crate::feed::Registration;
 use crate::frame::{Frame, FrameKind, reason};
 use crate::queue::Taken;
 use crate::request::{Envelope, OnGap, Request};
-use crate::resume::{self, Backlog, Start};
+use crate::resume::{self, Backlog, Rest, Start};
 use crate::slice::Slice;
 use crate::snapshot::Snapshot;
 use std::collections::VecDeque;
@@ -33,6 +33,8 @@ pub struct Subscription {
     pending: VecDeque<Frame>,
     /// Everything up to here is delivered or pending; None before the first snapshot is complete.
     delivered: Option<Epoch>,
+    /// Frames of the next version are told or pending, and others of it are still to come.
+    has_open_frames: bool,
     row_count: Option<u64>,
     up_to: Option<Epoch>,
     on_gap: OnGap,
@@ -47,6 +49,8 @@ enum Phase {
     Snapshot(Opening, Snapshot),
     /// The log after `delivered` is to be read.
     Behind(Why),
+    /// The log from within the next epoch on is to be read.
+    Within(Why, Rest),
     /// Changes are being summed up.
     Summing(Why, JoinHandle<Result<Option<Backlog>>>),
     /// Everything comes through the queue.
@@ -71,6 +75,8 @@ enum Why {
     Resuming,
     /// The queue overflowed.
     Slow,
+    /// An epoch came that is too large for it.
+    Large,
     /// There are many in the queue.
     Many,
 }
@@ -88,6 +94,7 @@ impl Subscription {
             phase,
             pending: VecDeque::new(),
             delivered,
+            has_open_frames: false,
             row_count: None,
             up_to: request.up_to,
             on_gap: request.on_gap,
@@ -147,6 +154,7 @@ impl Subscription {
             Phase::Opening(opening) => self.open_snapshot(opening).await,
             Phase::Snapshot(..) => self.read_snapshot().await,
             Phase::Behind(why) => self.open_backlog(why).await,
+            Phase::Within(..) => self.read_on().await,
             Phase::Summing(..) => self.finish_sum().await,
             Phase::Live | Phase::Done => Ok(()),
         }
@@ -208,10 +216,29 @@ impl Subscription {
             let selection = self.place.selection.clone();
             let task = spawn_blocking(move || {
                 let _permit = permit;
-                resume::read(&shared.store, &selection, from, to, &shared.options)
+                match Rest::after(&shared.store, from, to)? {
+                    Some(log) => log.read(&selection, &shared.options),
+                    None => Ok(None),
+                }
             });
             self.phase = Phase::Summing(why, task);
         }
+        Ok(())
+    }
+
+    /// Goes on within an epoch that is told in parts. What is published meanwhile is collected.
+    async fn read_on(&mut self) -> Result<()> {
+        let shared = self.place.shared.clone();
+        let permit = shared.permit().await?;
+        let Phase::Within(why, rest) = std::mem::replace(&mut self.phase, Phase::Done) else {
+            return Err(Error::internal("there is no rest of an epoch"));
+        };
+        let selection = self.place.selection.clone();
+        let task = spawn_blocking(move || {
+            let _permit = permit;
+            rest.read(&selection, &shared.options)
+        });
+        self.phase = Phase::Summing(why, task);
         Ok(())
     }
 
@@ -235,14 +262,17 @@ impl Subscription {
             Some(backlog) if !backlog.complete && may_reset && self.is_resettable(why) => {
                 self.reset(reason::SLOW_CONSUMER);
             }
-            Some(backlog) => {
-                let next = if backlog.complete {
-                    Phase::Live
-                } else {
-                    Phase::Behind(why)
+            Some(mut backlog) => {
+                let rest = backlog.rest.take();
+                let is_within = rest.is_some();
+                self.phase = match rest {
+                    Some(rest) => Phase::Within(why, rest),
+                    None if backlog.complete => Phase::Live,
+                    // What follows is no larger than anything else.
+                    None if why == Why::Large => Phase::Behind(Why::Slow),
+                    None => Phase::Behind(why),
                 };
-                self.phase = next;
-                self.tell_backlog(&backlog, why);
+                self.tell_backlog(&backlog, why, is_within);
             }
         }
         Ok(())
@@ -256,6 +286,7 @@ impl Subscription {
 
     fn reset(&mut self, reason: &'static str) {
         self.delivered = None;
+        self.has_open_frames = false;
         self.row_count = None;
         self.phase = Phase::Opening(Opening::snapshot(Some(reason)));
     }
@@ -266,12 +297,15 @@ impl Subscription {
         let rows_max = self.place.shared.options.frame_rows_max;
         let is_state = self.place.selection.shape.envelope == Envelope::State;
         match self.place.queue.take(self.up_to, rows_max) {
-            Taken::Slices(_) | Taken::Overflowed if is_state => match self.place.queue.ending() {
-                Some(end) => self.tell_bye(end.reason),
-                None => self.phase = Phase::Opening(Opening::state(false)),
-            },
+            Taken::Slices(_) | Taken::Overflowed | Taken::Skipped if is_state => {
+                match self.place.queue.ending() {
+                    Some(end) => self.tell_bye(end.reason),
+                    None => self.phase = Phase::Opening(Opening::state(false)),
+                }
+            }
             Taken::Slices(slices) => return self.sum(slices),
             Taken::Overflowed => self.phase = Phase::Behind(Why::Slow),
+            Taken::Skipped => self.phase = Phase::Behind(Why::Large),
             Taken::Ended(reason) => self.tell_bye(reason),
             Taken::Beyond => self.tell_reached(),
             Taken::Nothing if self.up_to.is_some_and(|up_to| published >= up_to) => self.tell_reached(),
@@ -302,7 +336,7 @@ impl Subscription {
             self.phase = Phase::Summing(Why::Many, task);
         } else {
             let backlog = sum(&slices, &selection, rows_max)?;
-            self.tell_backlog(&backlog, Why::Many);
+            self.tell_backlog(&backlog, Why::Many, false);
         }
         Ok(())
     }
@@ -327,6 +361,7 @@ fn sum(slices: &[Arc<Slice>], selection: &crate::request::Selection, rows_max: u
         through: last.epoch,
         commit_time: Some(last.commit_time),
         complete: true,
+        rest: None,
     })
 }
 

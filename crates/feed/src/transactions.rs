@@ -9,12 +9,12 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::{JoinHandle, spawn_blocking};
 use viewfeed_change::row::RowCodec;
 use viewfeed_change::{Batch, Delta, Epoch, Error, ErrorKind, RelationId, Result, Transaction};
-use viewfeed_store::{LoggedDelta, LoggedEpoch, LoggedTransaction};
+use viewfeed_store::{LogReader, LoggedDelta, LoggedEpoch, LoggedTransaction};
 
 /// Rows read from the log at one time (whole epochs: the last may exceed it).
 const READ_ROWS_MAX: usize = 16_384;
 
-/// A source transaction with the epoch it became visible in.
+/// A source transaction with the epoch it became visible in, or a part of one: then the next one has the same id.
 #[derive(Clone, Debug)]
 pub struct TailedTransaction {
     /// Which.
@@ -39,7 +39,8 @@ pub struct TransactionTail {
 /// The transactions of a published epoch.
 pub(crate) struct TailedEpoch {
     pub(crate) epoch: Epoch,
-    pub(crate) transactions: Vec<Transaction>,
+    /// None if they are too large for memory: then they are in the log.
+    pub(crate) transactions: Option<Vec<Transaction>>,
 }
 
 /// The tables asked for; none: all.
@@ -49,6 +50,8 @@ struct Wanted(Arc<[RelationId]>);
 enum Phase {
     /// The log is to be read.
     Behind,
+    /// The log is to be read on, from within an epoch.
+    Within(Rest),
     /// The log is being read.
     Reading(JoinHandle<Result<Read>>),
     Live,
@@ -60,6 +63,17 @@ struct Read {
     transactions: Vec<TailedTransaction>,
     through: Epoch,
     complete: bool,
+    /// If it ends within an epoch: what follows.
+    rest: Option<Rest>,
+}
+
+/// The log from somewhere on.
+struct Rest {
+    log: LogReader,
+    /// Up to where it is wanted.
+    to: Epoch,
+    /// What was read last of the epoch it is within: perhaps nothing of it follows.
+    held: Option<TailedTransaction>,
 }
 
 impl TransactionTail {
@@ -97,8 +111,9 @@ impl TransactionTail {
             if let Some(transaction) = self.pending.pop_front() {
                 return Some(Ok(transaction));
             }
-            let stepped = match self.phase {
+            let stepped = match &self.phase {
                 Phase::Behind => self.open_log().await,
+                Phase::Within(_) => self.read_on().await,
                 Phase::Reading(_) => self.read_log().await,
                 Phase::Live => self.follow().await,
                 Phase::Done => return None,
@@ -126,7 +141,26 @@ impl TransactionTail {
         let (shared, wanted, after) = (self.shared.clone(), self.wanted.clone(), self.after);
         let task = spawn_blocking(move || {
             let _permit = permit;
-            read(&shared, &wanted, after, to)
+            let rest = Rest {
+                log: shared.store.read_log(after)?,
+                to,
+                held: None,
+            };
+            rest.read(&shared, &wanted)
+        });
+        self.phase = Phase::Reading(task);
+        Ok(())
+    }
+
+    async fn read_on(&mut self) -> Result<()> {
+        let permit = self.shared.permit().await?;
+        let Phase::Within(rest) = std::mem::replace(&mut self.phase, Phase::Done) else {
+            return Err(Error::internal("there is no rest of an epoch"));
+        };
+        let (shared, wanted) = (self.shared.clone(), self.wanted.clone());
+        let task = spawn_blocking(move || {
+            let _permit = permit;
+            rest.read(&shared, &wanted)
         });
         self.phase = Phase::Reading(task);
         Ok(())
@@ -144,19 +178,28 @@ impl TransactionTail {
             }
             _ => error,
         })?;
-        self.after = read.through;
         self.pending.extend(read.transactions);
-        self.phase = if read.complete { Phase::Live } else { Phase::Behind };
+        self.phase = match read.rest {
+            Some(rest) => Phase::Within(rest),
+            None => {
+                self.after = read.through;
+                if read.complete { Phase::Live } else { Phase::Behind }
+            }
+        };
         Ok(())
     }
 
     async fn follow(&mut self) -> Result<()> {
         match self.live.recv().await {
-            Ok(tailed) if tailed.epoch > self.after => {
-                self.after = tailed.epoch;
-                let transactions = tailed.transactions.iter().cloned();
-                self.pending.extend(self.wanted.pick(tailed.epoch, transactions));
-            }
+            Ok(tailed) if tailed.epoch > self.after => match &tailed.transactions {
+                Some(transactions) => {
+                    self.after = tailed.epoch;
+                    let mut picked = self.wanted.pick(tailed.epoch, transactions.iter().cloned());
+                    end_epoch(&mut picked);
+                    self.pending.extend(picked);
+                }
+                None => self.phase = Phase::Behind,
+            },
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => self.phase = Phase::Behind,
             Err(RecvError::Closed) => self.phase = Phase::Done,
@@ -170,7 +213,7 @@ impl Wanted {
         self.0.is_empty() || self.0.contains(&relation)
     }
 
-    /// The wanted part of an epoch.
+    /// What is wanted of an epoch, or of a part of one.
     fn pick(&self, epoch: Epoch, transactions: impl Iterator<Item = Transaction>) -> Vec<TailedTransaction> {
         let pick = |mut transaction: Transaction| {
             transaction
@@ -182,42 +225,61 @@ impl Wanted {
                 last_of_epoch: false,
             }
         };
-        let mut picked: Vec<_> = transactions
-            .map(pick)
-            .filter(|tailed| !tailed.transaction.changes.is_empty())
-            .collect();
-        if let Some(last) = picked.last_mut() {
-            last.last_of_epoch = true;
-        }
+        let picked = transactions.map(pick);
         picked
+            .filter(|tailed| !tailed.transaction.changes.is_empty())
+            .collect()
     }
 }
 
-/// The wanted transactions after `after`, up to `to` or until there are many. Blocks.
-fn read(shared: &Shared, wanted: &Wanted, after: Epoch, to: Epoch) -> Result<Read> {
-    let (mut picked, mut rows) = (Vec::new(), 0);
-    for logged in shared.store.read_log(after)? {
-        let LoggedEpoch {
-            epoch, transactions, ..
-        } = logged?;
-        let transactions = transactions
-            .into_iter()
-            .map(|transaction| decode(shared, wanted, transaction))
-            .collect::<Result<Vec<_>>>()?;
-        let changes = transactions.iter().flat_map(|transaction| &transaction.changes);
-        rows += changes.map(|delta| delta.batch.len()).sum::<usize>();
-        picked.extend(wanted.pick(epoch, transactions.into_iter()));
-        if epoch >= to || rows >= READ_ROWS_MAX {
-            return Ok(Read {
-                transactions: picked,
-                through: epoch,
-                complete: epoch >= to,
-            });
-        }
+/// The last of these is the last of its epoch.
+fn end_epoch(picked: &mut [TailedTransaction]) {
+    if let Some(last) = picked.last_mut() {
+        last.last_of_epoch = true;
     }
-    Err(Error::internal(format!(
-        "the epoch log ends before epoch {to}, which is committed"
-    )))
+}
+
+impl Rest {
+    /// The wanted transactions, up to the end or until there are many. Blocks.
+    fn read(mut self, shared: &Shared, wanted: &Wanted) -> Result<Read> {
+        let (mut picked, mut rows) = (Vec::new(), 0);
+        // Of the present epoch.
+        let mut of_epoch: Vec<_> = self.held.take().into_iter().collect();
+        for logged in &mut self.log {
+            let LoggedEpoch {
+                epoch,
+                transactions,
+                is_last,
+                ..
+            } = logged?;
+            let transactions = transactions
+                .into_iter()
+                .map(|transaction| decode(shared, wanted, transaction))
+                .collect::<Result<Vec<_>>>()?;
+            let changes = transactions.iter().flat_map(|transaction| &transaction.changes);
+            rows += changes.map(|delta| delta.batch.len()).sum::<usize>();
+            of_epoch.extend(wanted.pick(epoch, transactions.into_iter()));
+            if is_last {
+                end_epoch(&mut of_epoch);
+                picked.append(&mut of_epoch);
+            }
+            let complete = is_last && epoch >= self.to;
+            if complete || rows >= READ_ROWS_MAX {
+                self.held = of_epoch.pop();
+                picked.append(&mut of_epoch);
+                return Ok(Read {
+                    transactions: picked,
+                    through: epoch,
+                    complete,
+                    rest: (!is_last).then_some(self),
+                });
+            }
+        }
+        Err(Error::internal(format!(
+            "the epoch log ends before epoch {}, which is committed",
+            self.to
+        )))
+    }
 }
 
 fn decode(shared: &Shared, wanted: &Wanted, logged: LoggedTransaction) -> Result<Transaction> {

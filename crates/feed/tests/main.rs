@@ -5,6 +5,7 @@ mod client;
 mod ends;
 mod envelopes;
 mod heartbeats;
+mod large;
 mod law;
 mod publishing_thread;
 mod refusals;

@@ -12,7 +12,7 @@ use viewfeed_change::{
     Relations, SourceId, Table, Timestamp, Transaction, TransactionId, View,
 };
 use viewfeed_feed::{Envelope, Feed, FeedOptions, Filter, OnGap, Published, Request};
-use viewfeed_store::{Durability, EpochRecord, MemoryKv, Options, Store, arrange};
+use viewfeed_store::{Durability, EpochRecord, MemoryKv, Options, Store, Txn, arrange};
 
 /// A table with the key `id`.
 pub(crate) const ITEMS: RelationId = RelationId(1);
@@ -83,12 +83,53 @@ impl World {
 
     /// Commits an epoch that is still to be published.
     pub(crate) fn commit_only(&mut self, changes: &[(RelationId, Row, i64)]) -> Published {
+        self.commit_parts(&[changes.to_vec()])
+    }
+
+    /// Commits an epoch of which all parts but the last are staged before.
+    pub(crate) fn commit_parts(&mut self, parts: &[Vec<(RelationId, Row, i64)>]) -> Published {
         let mut txn = self.store.begin().unwrap();
+        let mut now = self.history.last().unwrap().clone();
+        let (last, before) = parts.split_last().unwrap();
+        for part in before {
+            self.stage_part(&mut txn, &mut now, part);
+        }
+        let record = self.record(&mut txn, &mut now, last);
+        self.history.push(now);
+        let epoch = self.store.commit(txn, &record).unwrap();
+        assert_eq!(epoch.0 as usize + 1, self.history.len());
+        Published {
+            epoch,
+            commit_time: record.commit_time,
+            relations: self.relations.clone(),
+            transactions: record.transactions,
+            deltas: record.deltas,
+            is_large: !before.is_empty(),
+        }
+    }
+
+    /// Writes and stages a part of an open epoch; `now` is what the relations hold in it.
+    pub(crate) fn stage_part(
+        &self,
+        txn: &mut Txn,
+        now: &mut BTreeMap<RelationId, Contents>,
+        changes: &[(RelationId, Row, i64)],
+    ) {
+        let record = self.record(txn, now, changes);
+        self.store.write_part(txn, &record).unwrap();
+        self.feed.stage(txn.epoch(), &record);
+    }
+
+    fn record(
+        &self,
+        txn: &mut Txn,
+        now: &mut BTreeMap<RelationId, Contents>,
+        changes: &[(RelationId, Row, i64)],
+    ) -> EpochRecord {
         let commit_time = Timestamp(txn.epoch().0 as i64 * 1000);
         let (mut transactions, mut deltas) = (Vec::new(), Vec::new());
-        let mut now = self.history.last().unwrap().clone();
         for relation in self.relations.iter() {
-            arrange::ensure(&mut txn, relation, &relation.key_paths()).unwrap();
+            arrange::ensure(txn, relation, &relation.key_paths()).unwrap();
             let mine: Vec<(Row, i64)> = changes
                 .iter()
                 .filter(|(id, ..)| *id == relation.id)
@@ -100,9 +141,7 @@ impl World {
             apply(now.entry(relation.id).or_default(), &mine);
             let batch = to_batch(&mine, relation);
             for arrangement in arrange::all(&txn.now(), relation).unwrap() {
-                arrangement
-                    .stage(&mut txn, &batch.consolidate().unwrap())
-                    .unwrap();
+                arrangement.stage(txn, &batch.consolidate().unwrap()).unwrap();
             }
             let delta = Delta {
                 relation: relation.id,
@@ -115,21 +154,11 @@ impl World {
                 RelationKind::View(_) => deltas.push(delta),
             }
         }
-        self.history.push(now);
-        let record = EpochRecord {
+        EpochRecord {
             commit_time,
             transactions,
             deltas,
             schema_versions: self.relations.iter().map(|r| (r.id, r.schema_version)).collect(),
-        };
-        let epoch = self.store.commit(txn, &record).unwrap();
-        assert_eq!(epoch.0 as usize + 1, self.history.len());
-        Published {
-            epoch,
-            commit_time,
-            relations: self.relations.clone(),
-            transactions: record.transactions,
-            deltas: record.deltas,
         }
     }
 
@@ -152,6 +181,7 @@ impl World {
             relations: self.relations.clone(),
             transactions: Vec::new(),
             deltas: Vec::new(),
+            is_large: false,
         });
     }
 

@@ -240,6 +240,7 @@ pub(crate) fn commit(shared: &Shared, changes: Vec<Delta>) -> Result<Epoch> {
         relations,
         transactions: vec![transaction],
         deltas: Vec::new(),
+        is_large: false,
     });
     Ok(epoch)
 }

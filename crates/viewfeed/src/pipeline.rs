@@ -28,7 +28,7 @@ pub(crate) use recover::{catalog, prepare};
 pub(crate) use rehearsal::Rehearsal;
 pub(crate) use statement::only_writes_rows;
 
-use epoch::OpenEpoch;
+use epoch::{OpenEpoch, changed_in};
 use filling::Filling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use viewfeed_engine::{Engine, StepInput, view_errors_relation};
 use viewfeed_feed::{Feed, Published, reason};
 use viewfeed_query::Planner;
 use viewfeed_source::embedded::Embedded;
-use viewfeed_store::{EpochRecord, Store, view_errors};
+use viewfeed_store::{Store, view_errors};
 
 /// Everything the loop calls. Lives on a thread of its own, because a step computes and a commit waits for the disk.
 pub(crate) struct Pipeline {
@@ -171,6 +171,18 @@ impl Pipeline {
         epoch.view_deltas.extend(output.deltas);
     }
 
+    /// Moves what an epoch has so far out of memory, if that is much. On failure the epoch must be dropped.
+    fn write_if_full(&mut self, epoch: &mut OpenEpoch) -> Result<()> {
+        if !epoch.is_full() {
+            return Ok(());
+        }
+        let record = epoch.record()?;
+        self.store.write_part(&mut epoch.txn, &record)?;
+        self.feed.stage(epoch.txn.epoch(), &record);
+        epoch.note_written(&record);
+        Ok(())
+    }
+
     /// Makes the epoch durable and visible, then answers. An epoch that changed nothing is not committed.
     fn commit(&mut self, mut epoch: OpenEpoch) {
         let answers = std::mem::take(&mut epoch.answers);
@@ -205,24 +217,24 @@ impl Pipeline {
         epoch.view_deltas.extend(self.engine.take_error_deltas());
         recover::store_relations(&mut epoch.txn, &self.relations, &epoch.relations)?;
         let record = epoch.record()?;
+        let written = epoch.take_written();
+        let is_large = written.is_some();
         let started = Instant::now();
         let version = self.store.commit(epoch.txn, &record)?;
         self.filling.took(started.elapsed());
         self.relations = epoch.relations;
-        self.end_feeds_of_strict_views(&record);
-        let changes = record
-            .transactions
-            .iter()
-            .flat_map(|transaction| &transaction.changes);
-        for delta in changes.chain(&record.deltas) {
-            self.last_changed.insert(delta.relation, version);
-        }
+        let changed: BTreeSet<RelationId> =
+            written.into_iter().flatten().chain(changed_in(&record)).collect();
+        self.end_feeds_of_strict_views(&changed);
+        self.last_changed
+            .extend(changed.into_iter().map(|relation| (relation, version)));
         self.feed.publish(Published {
             epoch: version,
             commit_time: record.commit_time,
             relations: self.relations.clone(),
             transactions: record.transactions,
             deltas: record.deltas,
+            is_large,
         });
         Ok(Committed {
             version,
@@ -231,9 +243,8 @@ impl Pipeline {
     }
 
     /// Ends the feeds of strict views that leave out rows since this epoch, before they are told of it.
-    fn end_feeds_of_strict_views(&self, record: &EpochRecord) {
-        let errors = view_errors_relation().id;
-        if record.deltas.iter().all(|delta| delta.relation != errors) {
+    fn end_feeds_of_strict_views(&self, changed: &BTreeSet<RelationId>) {
+        if !changed.contains(&view_errors_relation().id) {
             return;
         }
         let reader = self.store.reader();
@@ -251,8 +262,9 @@ impl Pipeline {
             .send_if_modified(|told| std::mem::replace(told, follows) != follows);
     }
 
-    /// Forgets what a discarded transaction did to the engine.
+    /// Forgets what a discarded transaction did to the engine, and what feeds were given of it.
     fn reload(&mut self) {
+        self.feed.forget_staged();
         let reloaded = self
             .store
             .begin()

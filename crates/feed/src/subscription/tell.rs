@@ -36,29 +36,43 @@ impl Subscription {
         });
     }
 
-    /// The net change of some epochs, in as many frames as it needs.
-    pub(super) fn tell_backlog(&mut self, backlog: &Backlog, why: Why) {
+    /// The net change of some epochs, in as many frames as it needs. If it ends within an epoch (`is_within`), more of that follow.
+    pub(super) fn tell_backlog(&mut self, backlog: &Backlog, why: Why, is_within: bool) {
+        if !is_within {
+            self.delivered = Some(backlog.through);
+        }
         let growth = backlog.shaped.growth;
-        self.delivered = Some(backlog.through);
         self.row_count = self.row_count.and_then(|rows| rows.checked_add_signed(growth));
         let caught_up = backlog.complete && why != Why::Many;
         let parts = &backlog.shaped.parts;
         for (i, part) in parts.iter().enumerate() {
-            let last = i + 1 == parts.len();
-            let frame = self.frame(FrameKind::Delta, backlog.through);
+            let last = i + 1 == parts.len() && !is_within;
+            let frame = self.delta_frame(backlog, last, caught_up);
             self.pending.push_back(Frame {
-                token: last.then(|| self.token(backlog.through)),
-                more: !last,
-                caught_up: last && caught_up,
-                commit_time: backlog.commit_time,
-                row_count: self.row_count.filter(|_| last),
                 shared: backlog.is_shared.then_some(part.id),
                 rows: part.rows.clone(),
                 ..frame
             });
         }
-        if parts.is_empty() && caught_up {
+        if !parts.is_empty() || is_within {
+            self.has_open_frames = is_within && (self.has_open_frames || !parts.is_empty());
+        } else if std::mem::take(&mut self.has_open_frames) {
+            let frame = self.delta_frame(backlog, true, caught_up);
+            self.pending.push_back(frame);
+        } else if caught_up {
             self.tell_caught_up();
+        }
+    }
+
+    /// A frame of changes, without them.
+    fn delta_frame(&self, backlog: &Backlog, last: bool, caught_up: bool) -> Frame {
+        Frame {
+            token: last.then(|| self.token(backlog.through)),
+            more: !last,
+            caught_up: last && caught_up,
+            commit_time: backlog.commit_time,
+            row_count: self.row_count.filter(|_| last),
+            ..self.frame(FrameKind::Delta, backlog.through)
         }
     }
 
@@ -102,13 +116,14 @@ impl Subscription {
         self.phase = Phase::Done;
     }
 
-    /// Nothing changed up to what was delivered; before the first snapshot is complete, only a sign of life.
+    /// Nothing changed up to what was delivered; in the midst of a snapshot or an epoch, only a sign of life.
     fn progress_frame(&self) -> Frame {
         let frame = self.frame(FrameKind::Progress, self.delivered.unwrap_or(Epoch::ZERO));
+        let delivered = self.delivered.filter(|_| !self.has_open_frames);
         Frame {
-            token: self.delivered.map(|version| self.token(version)),
-            more: self.delivered.is_none(),
-            row_count: self.row_count,
+            token: delivered.map(|version| self.token(version)),
+            more: delivered.is_none(),
+            row_count: self.row_count.filter(|_| !self.has_open_frames),
             ..frame
         }
     }

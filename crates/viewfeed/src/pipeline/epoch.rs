@@ -1,7 +1,7 @@
 //! An epoch while it is open: what has been applied to it so far.
 
 use super::Committed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use viewfeed_change::{
@@ -14,6 +14,8 @@ use viewfeed_store::{EpochRecord, Txn};
 
 /// Transactions of one epoch that can be told apart: the id of a transaction is its epoch and its place in it.
 const TRANSACTION_BITS: u32 = 20;
+/// What an epoch that comes in pieces may take in memory before a part of it is written: its writes and what feeds read.
+const PART_BYTES: usize = 32 << 20;
 /// Of the ids of changes that are no transaction of their source: no position of a log gets there.
 const OWN_ID: u64 = 1 << 63;
 
@@ -60,6 +62,10 @@ pub(super) struct OpenEpoch {
     /// A job failed in a way that only dropping the whole epoch can undo.
     pub(super) is_broken: bool,
     transactions: Vec<Transaction>,
+    /// How many transactions there were, those included that have been written.
+    transactions_made: u64,
+    /// What changed in parts that have been written; None if there are none.
+    written: Option<BTreeSet<RelationId>>,
 }
 
 impl OpenEpoch {
@@ -77,6 +83,8 @@ impl OpenEpoch {
             has_ticked: false,
             is_broken: false,
             transactions: Vec::new(),
+            transactions_made: 0,
+            written: None,
         }
     }
 
@@ -106,13 +114,14 @@ impl OpenEpoch {
         if changes.is_empty() {
             return;
         }
-        self.transactions.push(Transaction {
+        let transaction = Transaction {
             source: SourceId::new(SOURCE),
             id: TransactionId(self.next_id()),
             position: Position(self.txn.epoch().0.to_be_bytes().to_vec()),
             commit_time: self.now,
             changes,
-        });
+        };
+        self.push(transaction);
     }
 
     /// Adds a transaction of another source, or the next piece of the last one; its changes are already among those pending.
@@ -128,7 +137,7 @@ impl OpenEpoch {
             last.changes.extend(transaction.changes);
             return;
         }
-        self.transactions.push(Transaction {
+        self.push(Transaction {
             source: SourceId::new(source),
             id,
             position: transaction.end.to_position(),
@@ -137,8 +146,37 @@ impl OpenEpoch {
         });
     }
 
+    fn push(&mut self, transaction: Transaction) {
+        self.transactions.push(transaction);
+        self.transactions_made += 1;
+    }
+
     fn next_id(&self) -> u64 {
-        self.txn.epoch().0 << TRANSACTION_BITS | self.transactions.len() as u64
+        self.txn.epoch().0 << TRANSACTION_BITS | self.transactions_made
+    }
+
+    /// Whether it takes so much memory that it should be written before it goes on.
+    pub(super) fn is_full(&self) -> bool {
+        let changes = self
+            .transactions
+            .iter()
+            .flat_map(|transaction| &transaction.changes);
+        let deltas = changes.chain(&self.view_deltas);
+        let bytes: usize = deltas
+            .map(|delta| delta.batch.rows().get_array_memory_size())
+            .sum();
+        bytes > PART_BYTES || bytes + self.txn.memory_bytes() > PART_BYTES
+    }
+
+    /// Notes that a part of it was written.
+    pub(super) fn note_written(&mut self, record: &EpochRecord) {
+        let written = self.written.get_or_insert_default();
+        written.extend(changed_in(record));
+    }
+
+    /// What changed in parts that have been written; None if there are none.
+    pub(super) fn take_written(&mut self) -> Option<BTreeSet<RelationId>> {
+        self.written.take()
     }
 
     /// Whether anything was written.
@@ -151,7 +189,7 @@ impl OpenEpoch {
         self.pending.iter().any(|delta| delta.relation == relation)
     }
 
-    /// What is logged: one consolidated delta per view, however many steps it took.
+    /// What is logged, from the last part on: one consolidated delta per view, however many steps it took.
     pub(super) fn record(&mut self) -> Result<EpochRecord> {
         let mut by_view: BTreeMap<RelationId, Vec<Batch>> = BTreeMap::new();
         for delta in self.view_deltas.drain(..) {
@@ -181,4 +219,11 @@ impl OpenEpoch {
             schema_versions,
         })
     }
+}
+
+/// The relations that a record says something of.
+pub(super) fn changed_in(record: &EpochRecord) -> impl Iterator<Item = RelationId> {
+    let transactions = record.transactions.iter();
+    let changes = transactions.flat_map(|transaction| &transaction.changes);
+    changes.chain(&record.deltas).map(|delta| delta.relation)
 }

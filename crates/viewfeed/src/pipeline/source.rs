@@ -65,6 +65,7 @@ impl Pipeline {
             let (_, ingested) = ingest(source, piece, epoch)?;
             self.follow_source(source, ingested, epoch)?;
             self.flush(epoch);
+            self.write_if_full(epoch)?;
         }
         let (applied, ingested) = ingest(source, last, epoch)?;
         self.follow_source(source, ingested, epoch)?;
