@@ -93,7 +93,7 @@ pub struct Options {
     /// Bytes of a log segment.
     pub segment_bytes: u64,
     /// Bytes of versions in memory after which a checkpoint starts (or an eighth of `memory_bytes`, if that is less); at
-    /// four times as much, commits wait for it.
+    /// four times as much, commits wait for it. Also what an open epoch may have in memory before a part of it is written.
     pub overlay_bytes: usize,
 }
 
@@ -146,6 +146,7 @@ pub struct Store {
 struct Inner {
     dir: PathBuf,
     durability: Durability,
+    part_bytes: usize,
     committed: Arc<Committed>,
     log: Arc<Log>,
     checkpointer: Arc<Checkpointer>,
@@ -200,6 +201,7 @@ impl Store {
         let mut inner = Inner {
             dir: dir.to_owned(),
             durability: options.durability,
+            part_bytes: options.overlay_bytes_max(),
             committed,
             log,
             checkpointer: Arc::new(checkpointer),

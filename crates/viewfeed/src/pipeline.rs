@@ -173,7 +173,7 @@ impl Pipeline {
 
     /// Moves what an epoch has so far out of memory, if that is much. On failure the epoch must be dropped.
     fn write_if_full(&mut self, epoch: &mut OpenEpoch) -> Result<()> {
-        if !epoch.is_full() {
+        if epoch.memory_bytes() <= self.store.part_bytes() {
             return Ok(());
         }
         let record = epoch.record()?;

@@ -1,7 +1,7 @@
 //! A store, an engine and tables, run through a case. After every step each view must be what DataFusion computes from
 //! scratch, and the sum of its deltas must be what is stored.
 
-use super::case::{Case, Filling, Modes, Step};
+use super::case::{Case, Filling, Form, Modes, Step};
 use super::compare::stored;
 use super::state::State;
 use super::tables::{Row, Shape, batch};
@@ -190,12 +190,16 @@ impl World {
     fn crash(&mut self) -> Result<(), Failure> {
         let all = self.everything();
         let deltas = self.deltas(&all);
-        let mut txn = self.begin_with(&deltas)?;
+        let mut txn = self.store().begin().map_err(wrong)?;
+        self.stage(&deltas, &mut txn)?;
         let now = self.now;
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
         engine.step(&StepInput { deltas, now }, &self.relations, &mut txn);
         txn.seal();
         engine.fill_next(5, &self.relations, &mut txn);
+        self.store()
+            .write_part(&mut txn, &self.record(&[]))
+            .map_err(wrong)?;
         drop(txn);
         self.state.cut_off();
         self.reopen()
@@ -241,15 +245,41 @@ impl World {
         if !deltas.is_empty() || self.views.iter().any(Watched::follows_clock) {
             self.views.iter_mut().for_each(Watched::forget);
         }
-        let mut txn = self.begin_with(&deltas)?;
-        let told = self.spoil_input(deltas);
+        let mut txn = self.store().begin().map_err(wrong)?;
+        let mut parts = self.parts(deltas);
+        let last = parts.pop().expect("an epoch has at least one part");
+        for part in parts {
+            let published = self.step(part, &mut txn)?;
+            let record = self.record(&published);
+            self.store().write_part(&mut txn, &record).map_err(wrong)?;
+        }
+        let published = self.step(last, &mut txn)?;
+        if let Some(filling) = self.modes.filling {
+            self.fill(filling, &mut txn)?;
+        }
+        self.commit(txn, &published)
+    }
+
+    /// The deltas of an epoch, dealt out to its steps: where state is in files, some epochs are written in parts.
+    fn parts(&self, mut deltas: Vec<Delta>) -> Vec<Vec<Delta>> {
+        let rows: usize = deltas.iter().map(|delta| delta.batch.len()).sum();
+        if self.modes.form == Form::Runs && deltas.len() > 1 && rows.is_multiple_of(2) {
+            let rest = deltas.split_off(1);
+            return vec![deltas, rest];
+        }
+        vec![deltas]
+    }
+
+    /// One step of an epoch; gives what it changed in views.
+    fn step(&mut self, deltas: Vec<Delta>, txn: &mut Txn) -> Result<Vec<Delta>, Failure> {
+        self.stage(&deltas, txn)?;
         let input = StepInput {
-            deltas: told,
+            deltas: self.spoil_input(deltas),
             now: self.now,
         };
         let (_, engine) = self.open.as_mut().expect("the store is open between steps");
-        let mut output = engine.step(&input, &self.relations, &mut txn);
-        self.excuse(&output.failed, &txn)?;
+        let mut output = engine.step(&input, &self.relations, txn);
+        self.excuse(&output.failed, txn)?;
         self.spoil_output(&mut output.deltas);
         for delta in &output.deltas {
             let view = self.views.iter_mut().find(|view| view.id == delta.relation);
@@ -257,10 +287,7 @@ impl World {
             let relation = self.relations.get(view.id).expect("a view is never dropped");
             view.publish(relation, &delta.batch)?;
         }
-        if let Some(filling) = self.modes.filling {
-            self.fill(filling, &mut txn)?;
-        }
-        self.commit(txn, &output.deltas)
+        Ok(output.deltas)
     }
 
     /// The changes that remove every row of every table.
@@ -282,17 +309,16 @@ impl World {
         changed.map(delta).collect()
     }
 
-    /// An epoch in which the tables have changed.
-    fn begin_with(&self, deltas: &[Delta]) -> Result<Txn, Failure> {
-        let mut txn = self.store().begin().map_err(wrong)?;
+    /// Changes the tables.
+    fn stage(&self, deltas: &[Delta], txn: &mut Txn) -> Result<(), Failure> {
         for delta in deltas {
             let relation = self.relations.get(delta.relation);
             let relation = relation.expect("a table is never dropped");
             for arrangement in arrange::all(&txn.before(), relation).map_err(wrong)? {
-                arrangement.stage(&mut txn, &delta.batch).map_err(wrong)?;
+                arrangement.stage(txn, &delta.batch).map_err(wrong)?;
             }
         }
-        Ok(txn)
+        Ok(())
     }
 
     /// The changes of a table without those that would remove a row that is not there or repeat a key: what is left of

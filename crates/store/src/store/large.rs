@@ -19,6 +19,11 @@ use std::sync::Arc;
 use viewfeed_change::{Epoch, Error, Result};
 
 impl Store {
+    /// An open epoch that takes more bytes than this should be [written](Store::write_part) before it goes on.
+    pub fn part_bytes(&self) -> usize {
+        self.inner.part_bytes
+    }
+
     /// Moves what an open epoch has so far out of memory, between two of its steps: its writes to files, which are sealed by that and
     /// still read like all others, and `record`, which is what feeds will read of them, to the log. It stays open; dropped, it leaves
     /// nothing. The record of [`Store::commit`] is then what came after the last part. On failure the epoch must be dropped.

@@ -14,8 +14,6 @@ use viewfeed_store::{EpochRecord, Txn};
 
 /// Transactions of one epoch that can be told apart: the id of a transaction is its epoch and its place in it.
 const TRANSACTION_BITS: u32 = 20;
-/// What an epoch that comes in pieces may take in memory before a part of it is written: its writes and what feeds read.
-const PART_BYTES: usize = 32 << 20;
 /// Of the ids of changes that are no transaction of their source: no position of a log gets there.
 const OWN_ID: u64 = 1 << 63;
 
@@ -155,17 +153,15 @@ impl OpenEpoch {
         self.txn.epoch().0 << TRANSACTION_BITS | self.transactions_made
     }
 
-    /// Whether it takes so much memory that it should be written before it goes on.
-    pub(super) fn is_full(&self) -> bool {
+    /// What its writes and what feeds read of it take in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
         let changes = self
             .transactions
             .iter()
             .flat_map(|transaction| &transaction.changes);
         let deltas = changes.chain(&self.view_deltas);
-        let bytes: usize = deltas
-            .map(|delta| delta.batch.rows().get_array_memory_size())
-            .sum();
-        bytes > PART_BYTES || bytes + self.txn.memory_bytes() > PART_BYTES
+        let bytes = deltas.map(|delta| delta.batch.rows().get_array_memory_size());
+        bytes.sum::<usize>() + self.txn.memory_bytes()
     }
 
     /// Notes that a part of it was written.
