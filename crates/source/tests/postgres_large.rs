@@ -1,27 +1,27 @@
 //! Large transactions, decoded while they are applied: the rows are those of the server in the end, whatever happens on the way, and
 //! only a few pieces are there at any time.
 
+mod target;
+
 use crate::postgres_rows::{Session, shown};
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
+use target::{AHEAD_MAX, Copies, Script, Seen, Shared, Target};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
-use viewfeed_change::{Error, ErrorKind, ManualClock, Relations, Result, Timestamp};
+use tokio::sync::{oneshot, watch};
+use viewfeed_change::{ManualClock, Timestamp};
 use viewfeed_source::postgres::{
-    Applied, CopyOptions, Ingest, Ingested, Loop, Pieces, RunningSource, Settings, Source, SourceStatus,
-    StreamOptions, Work, stored,
+    CopyOptions, RunningSource, Settings, Source, SourceStatus, StreamOptions, stored,
 };
-use viewfeed_store::{EpochRecord, Options, Store, arrange};
+use viewfeed_store::{Options, Store, arrange};
 use viewfeed_testbed::Postgres;
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 const SOURCE: &str = "shop";
-/// Pieces that wait, and the one that waits for room.
-const AHEAD_MAX: usize = 3;
 /// What a decoder says that met more than rows.
 const NOT_PLAIN: &str = "TRANSACTION_CHANGES_TABLES";
 /// Two tables with a key and one without.
@@ -41,137 +41,6 @@ const SMALL: StreamOptions = StreamOptions {
 
 /// Every row as text, and how often it is there.
 type Rows = BTreeMap<Vec<Option<String>>, i64>;
-
-/// What became of a large transaction.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    pieces: usize,
-    /// The most pieces that were ahead of the one that was applied.
-    ahead: usize,
-    /// The reason of the error it ended with.
-    error: Option<&'static str>,
-}
-
-/// Applies work, piece by piece.
-struct Target {
-    store: Store,
-    settings: Settings,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    relations: Arc<Relations>,
-    seen: Vec<Seen>,
-    script: Script,
-}
-
-/// What is to happen to the next large transaction.
-#[derive(Default)]
-struct Script {
-    /// The loop is slow: the decoder gets as far ahead as it may.
-    is_slow: bool,
-    /// The loop fails at the piece with this number.
-    fails_at: Option<usize>,
-    /// The loop says that it has a piece, and goes on when it is told to.
-    hold: Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>,
-}
-
-impl Target {
-    fn apply_now(&self, work: Work) -> Result<Applied> {
-        let state = &mut *self.state.lock().unwrap();
-        let is_large = matches!(work, Work::Large(_));
-        assert!(!is_large || (work.is_exclusive() && work.rows() > 1));
-        let mut seen = Seen {
-            pieces: 0,
-            ahead: 0,
-            error: None,
-        };
-        let mut script = match is_large {
-            true => std::mem::take(&mut state.script),
-            false => Script::default(),
-        };
-        let applied = self.pieces(work.pieces(), &mut state.relations, &mut script, &mut seen);
-        if is_large {
-            seen.error = applied.as_ref().err().map(Error::reason);
-            state.seen.push(seen);
-        }
-        applied
-    }
-
-    fn pieces(
-        &self,
-        mut pieces: Pieces,
-        relations: &mut Arc<Relations>,
-        script: &mut Script,
-        seen: &mut Seen,
-    ) -> Result<Applied> {
-        let (mut txn, mut changed) = (self.store.begin()?, relations.clone());
-        let mut ingested = Ingested::default();
-        while let Some(piece) = pieces.next() {
-            seen.pieces += 1;
-            let mut ingest = self.ingest(&mut txn, &mut changed);
-            ingested = ingest.apply(piece?)?;
-            txn.seal();
-            script.play(&pieces, seen.pieces)?;
-            seen.ahead = seen.ahead.max(pieces.waiting());
-        }
-        let applied = self.ingest(&mut txn, &mut changed).applied(&ingested)?;
-        let record = EpochRecord {
-            commit_time: Timestamp(0),
-            transactions: Vec::new(),
-            deltas: Vec::new(),
-            schema_versions: Vec::new(),
-        };
-        self.store.commit(txn, &record)?;
-        *relations = changed;
-        Ok(applied)
-    }
-
-    fn ingest<'a>(
-        &'a self,
-        txn: &'a mut viewfeed_store::Txn,
-        relations: &'a mut Arc<Relations>,
-    ) -> Ingest<'a> {
-        Ingest {
-            txn,
-            relations,
-            source: SOURCE,
-            settings: &self.settings,
-        }
-    }
-}
-
-impl Script {
-    fn play(&mut self, pieces: &Pieces, number: usize) -> Result<()> {
-        while self.is_slow && number == 1 && pieces.waiting() < AHEAD_MAX {
-            std::thread::yield_now();
-        }
-        if let Some((entered, released)) = self.hold.take() {
-            entered.send(()).unwrap();
-            released.recv_timeout(PATIENCE).unwrap();
-        }
-        if self.fails_at == Some(number) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "INTERRUPTED",
-                "the script says so",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The same, for the source and for us.
-struct Shared(Arc<Target>);
-
-impl Loop for Shared {
-    async fn apply(&self, work: Work) -> Result<Applied> {
-        let target = self.0.clone();
-        let applied = tokio::task::spawn_blocking(move || target.apply_now(work));
-        applied.await.unwrap()
-    }
-}
 
 /// A source that follows the tables.
 struct Followed {
@@ -199,6 +68,7 @@ impl Followed {
             store: store.clone(),
             settings: settings.clone(),
             state: Mutex::default(),
+            copies: watch::Sender::new(Copies::Free),
         });
         let source = Source {
             name: SOURCE.to_owned(),
@@ -346,7 +216,13 @@ async fn a_large_transaction_is_applied_in_pieces_while_it_is_decoded() {
         followed.is_equal(&["t", "u", "bag"]).await;
         let seen = followed.seen();
         assert!(matches!(seen[..], [Seen { error: None, .. }]), "{seen:?}");
-        assert_eq!(followed.running.status().connections, 1);
+        // That they are in other files since is known too: such a change is not taken for one that writes rows anew.
+        followed.session.run("ALTER TABLE u ALTER n SET NOT NULL").await;
+        followed.session.run("UPDATE u SET n = 6").await;
+        followed.is_equal(&["t", "u", "bag"]).await;
+        let status = followed.running.status();
+        let copies: Vec<u64> = status.tables.iter().map(|table| table.attempt).collect();
+        assert_eq!((copies, status.connections), (vec![1, 1, 1], 1));
     }
 }
 
@@ -368,6 +244,54 @@ async fn a_large_transaction_that_changes_a_table_ends_in_the_rows_of_the_server
     followed.is_equal(&["t", "u", "bag"]).await;
     let seen = followed.seen();
     assert!(matches!(seen[..], [Seen { error: None, .. }]), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_copied_again_follows_a_large_transaction_in_the_columns_it_had() {
+    let followed = Followed::start(&["logical_decoding_work_mem=64kB"], SMALL).await;
+    let copies = &followed.target.copies;
+    copies.send_replace(Copies::Held);
+    let change = "ALTER TABLE t ADD extra int DEFAULT 7; INSERT INTO t VALUES (999, 'new', '', 1.25, 8)";
+    followed.session.run(change).await;
+    let mut waits = copies.subscribe();
+    let is_waiting = waits.wait_for(|copies| *copies == Copies::Waiting);
+    let is_waiting = tokio::time::timeout(PATIENCE, is_waiting).await;
+    is_waiting.expect("it is to be copied").unwrap();
+    // Its snapshot is from before this.
+    followed.session.run(&everything(1000)).await;
+    let position = followed.running.reach(None).await.unwrap();
+    let mut watched = followed.running.watch();
+    let reached = watched.wait_for(|status| status.has_reached(position));
+    let reached = tokio::time::timeout(PATIENCE, reached)
+        .await
+        .expect("it goes on")
+        .unwrap()
+        .clone();
+    let seen = followed.seen();
+    assert!(
+        matches!(
+            seen[..],
+            [Seen {
+                pieces: 20..,
+                error: None,
+                ..
+            }]
+        ),
+        "{seen:?}"
+    );
+    let table = reached
+        .tables
+        .iter()
+        .find(|table| table.shape.name == "t")
+        .unwrap();
+    assert!(table.flows.is_some());
+    let earlier = "(SELECT id, v, large, amount FROM t)";
+    assert!(
+        followed.here(table) == followed.there(earlier).await,
+        "its rows differ"
+    );
+    copies.send_replace(Copies::Free);
+    followed.is_equal(&["t", "u", "bag"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,14 +1,14 @@
 //! A large transaction: looked over once, then decoded piece by piece while the loop applies it.
 //!
 //! ```text
-//! look     all messages are passed over: are the tables as we know them, does the server say so too?   else: the plain way
-//! decode   a task makes pieces, the loop pulls them     something turns up that is more than rows?      then: the plain way
+//! look     all messages are passed over: are the tables as we know them, does the server say so too?   if not: the plain way
+//! decode   a thread makes pieces, the loop pulls them: is there more than rows in one?                   if so: the plain way
 //! ```
 //! The plain way is the collector's: all of it is decoded before any of it is applied, since what a table looks like holds for
 //! the whole transaction. Nothing else is gathered or applied meanwhile, so what is known of the tables stays what it is.
 //!
-//! The look ends when nobody waits for it any more. The task that decodes belongs to the loop from when it has the work: it
-//! ends with the last piece, or when the loop lets go of the rest. If the stream is interrupted meanwhile, the loop finishes
+//! The look ends when nobody waits for it any more. The thread that decodes belongs to whoever has the work, which is the loop:
+//! it ends with the last piece, or when the loop lets go of the rest. If the stream is interrupted meanwhile, the loop finishes
 //! the transaction, as it does with any other work that it has; the next connection waits for that in the loop's queue.
 
 use super::{Source, StreamOptions};
@@ -26,6 +26,9 @@ use viewfeed_change::{Error, ErrorKind, Result};
 
 /// The reason of the error that says that a transaction must go the plain way. Nothing of it is applied then.
 const NOT_PLAIN: &str = "TRANSACTION_CHANGES_TABLES";
+
+/// What the thread that decodes is called.
+const THREAD: &str = "viewfeed-decoder";
 
 /// What became of a large transaction.
 pub(super) enum Outcome {
@@ -69,7 +72,7 @@ pub(super) async fn apply<L: Loop>(
     let Some(renewed) = decoder.renewed(&versions) else {
         return Ok(Outcome::NotPlain(committed));
     };
-    let (pieces, large) = decoded_while_applied(&committed);
+    let (pieces, large) = decoded_while_applied(committed.end, committed.messages.bytes());
     let last = renewed.iter().cloned().map(TableEvent::Shape).collect();
     let decoding = Decoding {
         decoder,
@@ -77,7 +80,7 @@ pub(super) async fn apply<L: Loop>(
         piece_bytes: options.piece_bytes,
         last,
     };
-    let decoding = tokio::task::spawn_blocking(move || decoding.run(committed));
+    let given_back = decoding.start(committed)?;
     match source.target.apply(Work::Large(large)).await {
         Ok(applied) => Ok(Outcome::Applied {
             applied,
@@ -85,7 +88,7 @@ pub(super) async fn apply<L: Loop>(
             renewed,
         }),
         Err(error) if error.reason() == NOT_PLAIN => {
-            let mut committed = decoding.await.map_err(|error| stopped().because(error))?;
+            let mut committed = given_back.await.map_err(|_| stopped())?;
             committed.messages.rewind()?;
             Ok(Outcome::NotPlain(committed))
         }
@@ -141,6 +144,17 @@ struct Decoding {
 }
 
 impl Decoding {
+    /// On a thread of its own: the loop waits for it, and must not wait for whoever else has the runtime's. Resolves to the transaction.
+    fn start(self, committed: Committed) -> Result<oneshot::Receiver<Committed>> {
+        let (reply, given_back) = oneshot::channel();
+        let run = move || {
+            // Mostly nobody wants it back.
+            let _ = reply.send(self.run(committed));
+        };
+        std::thread::Builder::new().name(THREAD.to_owned()).spawn(run)?;
+        Ok(given_back)
+    }
+
     /// Sends all pieces, or what is in the way. Gives the transaction back, wherever it stands.
     fn run(mut self, mut committed: Committed) -> Committed {
         if let Err(error) = self.send(&mut committed) {

@@ -1,5 +1,7 @@
 //! The stream: received, put together, gathered into batches; applied one batch at a time while the next is gathered; acknowledged
-//! when it is durable. A large transaction goes alone, and its own way (`large`).
+//! when it is durable. A large transaction goes alone, and its own way (`large`). What is asked of the server is in `watching`.
+
+mod watching;
 
 use super::copying::{self, Round};
 use super::large::{self, Outcome};
@@ -8,11 +10,9 @@ use super::{Asked, Command, Ended, Source, SourceStatus, StreamOptions, show};
 use crate::postgres::assembly::{Assembled, Assembler, Committed};
 use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
-use crate::postgres::guardian::{self, Guardian};
+use crate::postgres::guardian::Guardian;
 use crate::postgres::replication::{Received, ReplicationStream};
-use crate::postgres::shape::table_versions;
-use crate::postgres::stored::Phase;
-use crate::postgres::{Applied, Loop, Lsn, Membership, Work, publication};
+use crate::postgres::{Applied, Loop, Lsn, Membership, Work};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use viewfeed_change::{Error, ErrorKind, Result};
+use viewfeed_change::{Error, Result};
 
 /// Rows gathered into one batch; a larger transaction is one by itself.
 const BATCH_ROWS_MAX: usize = 50_000;
@@ -250,6 +250,8 @@ impl<L: Loop> Streaming<'_, L> {
                 self.applied(applied)
             }
             Outcome::NotPlain(committed) => {
+                let bytes = committed.messages.bytes();
+                tracing::info!(source = %self.source.name, bytes, "a large transaction changes more than rows: it is decoded whole");
                 self.gather(committed).await?;
                 self.hand_over();
                 Ok(())
@@ -295,47 +297,6 @@ impl<L: Loop> Streaming<'_, L> {
         Ok(())
     }
 
-    /// Looks at the slot; says something where nobody writes, so that it does not hold the server's log.
-    async fn watch(&mut self) -> Result<()> {
-        let publication = publication::read_publication(self.sql.client(), &self.source.settings).await?;
-        let memberships = publication.map(|publication| publication.memberships());
-        self.is_stale |= memberships.as_ref() != Some(&self.memberships);
-        self.is_stale |= self.is_any_rewritten().await?;
-        if std::mem::take(&mut self.is_stale) {
-            return Err(stale());
-        }
-        let observation = guardian::observe_slot(self.sql.client(), &self.source.settings).await?;
-        let (lag, verdict) = self.guardian.observe(&observation, self.source.clock.now());
-        if let guardian::Verdict::OverLimit { kept_bytes, .. } = verdict {
-            tracing::error!(source = %self.source.name, kept_bytes, "the server keeps more log for us than the limit");
-        }
-        let load = self.assembler.load();
-        self.status.send_modify(|status| {
-            status.lag = lag;
-            status.verdict = Some(verdict);
-            status.open_bytes = load.memory_bytes as u64 + load.disk_bytes;
-        });
-        if self.seen <= self.stored && observation.position.max(self.asked.until) > self.stored {
-            self.heartbeat().await;
-        }
-        Ok(())
-    }
-
-    /// Whether a change of columns has written a table anew that is complete: the stream does not say so by itself.
-    async fn is_any_rewritten(&mut self) -> Result<bool> {
-        let tables = self.status.borrow().tables.clone();
-        let live = || {
-            tables
-                .iter()
-                .filter(|table| matches!(table.phase, Phase::Live { .. }))
-        };
-        let versions = table_versions(self.sql.client(), live().map(|table| table.shape.oid)).await?;
-        Ok(live().any(|table| {
-            let now = versions.get(&table.shape.oid);
-            now.is_some_and(|now| table.shape.rows.is_rewritten(now.rows))
-        }))
-    }
-
     async fn obey(&mut self, command: Command) -> Result<()> {
         match command {
             Command::Again { table, reply } => {
@@ -353,31 +314,6 @@ impl<L: Loop> Streaming<'_, L> {
             }
         }
         Ok(())
-    }
-
-    /// Tells those who ask how far the server is; if it cannot be asked, with the next connection. What somebody waits for
-    /// comes soon, even if nobody writes.
-    async fn answer(&mut self) -> Result<()> {
-        if !self.asked.waiting.is_empty() {
-            let observed = guardian::observe_slot(self.sql.client(), &self.source.settings).await?;
-            self.asked.until = self.asked.until.max(observed.position);
-            for asker in self.asked.waiting.drain(..) {
-                // It may be gone.
-                let _ = asker.send(Ok(observed.position));
-            }
-        }
-        if self.asked.until > self.stored {
-            self.heartbeat().await;
-        }
-        Ok(())
-    }
-
-    /// Says something where nobody writes, so that the stream goes on.
-    async fn heartbeat(&mut self) {
-        if self.seen >= self.asked.until && self.seen > self.stored {
-            return;
-        }
-        super::heartbeat(self.sql.client(), &self.source.name).await;
     }
 }
 
@@ -397,12 +333,4 @@ async fn ended(round: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
             .unwrap_or_else(|error| Err(Error::internal("copying stopped unexpectedly").because(error))),
         None => std::future::pending().await,
     }
-}
-
-fn stale() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "TABLES_CHANGED",
-        "the tables are others than before, or were written anew: the source connects again to take that up",
-    )
 }

@@ -5,7 +5,6 @@
 //! is what keeps the other one going: when it is dropped, nobody decodes any more. When the other end is dropped before the
 //! last piece, that is an error.
 
-use crate::postgres::assembly::Committed;
 use crate::postgres::{Lsn, SourceTransaction};
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use viewfeed_change::{Error, ErrorKind, Result};
 /// Pieces that wait for the loop; one more is being made, and one is being applied.
 const PIECES_WAITING_MAX: usize = 2;
 
-/// The loop's end.
+/// A transaction that is decoded while it is applied: the loop's end.
 pub struct LargeTransaction {
     end: Lsn,
     bytes: u64,
@@ -33,13 +32,13 @@ pub(in crate::postgres) struct PieceSender {
 /// Nobody wants the rest.
 pub(in crate::postgres) struct Unwanted;
 
-/// The two ends for a transaction.
-pub(in crate::postgres) fn decoded_while_applied(committed: &Committed) -> (PieceSender, LargeTransaction) {
+/// The two ends for a transaction that ends there, with messages of so many bytes.
+pub(in crate::postgres) fn decoded_while_applied(end: Lsn, bytes: u64) -> (PieceSender, LargeTransaction) {
     let (sender, receiver) = sync_channel(PIECES_WAITING_MAX);
     let waiting = Arc::new(AtomicUsize::new(0));
     let large = LargeTransaction {
-        end: committed.end,
-        bytes: committed.messages.bytes(),
+        end,
+        bytes,
         pieces: receiver,
         waiting: waiting.clone(),
     };
@@ -69,7 +68,7 @@ impl LargeTransaction {
         piece
     }
 
-    /// Pieces that have been made and not been received.
+    /// Pieces that have been made and not been received; one of them may wait for room.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

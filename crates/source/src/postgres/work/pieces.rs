@@ -32,7 +32,7 @@ impl Pieces {
         Self { supply }
     }
 
-    /// Pieces that are in memory and have not been pulled.
+    /// Pieces that are in memory and have not been pulled. Of a large transaction they are only a few.
     pub fn waiting(&self) -> usize {
         match &self.supply {
             Supply::Ready(pieces) => pieces.len(),
@@ -79,6 +79,7 @@ fn pieces_of(transactions: Vec<SourceTransaction>) -> Vec<Work> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::large::decoded_while_applied;
     use super::*;
     use crate::postgres::pgoutput::{Oid, ReplicaIdentity, Xid};
     use crate::postgres::{Lsn, RowChange, RowChanges, TableEvent, TableShape};
@@ -165,5 +166,54 @@ mod tests {
             has_earlier_columns: false,
         });
         assert_eq!(pieces(vec![changing]), [vec![(1, 10, false)]]);
+    }
+
+    fn part(is_continued: bool) -> Result<SourceTransaction> {
+        Ok(SourceTransaction {
+            is_continued,
+            ..transaction(1, 1)
+        })
+    }
+
+    #[test]
+    fn a_large_transaction_ends_with_the_piece_that_nothing_follows() {
+        let (sender, large) = decoded_while_applied(Lsn(1), 0);
+        let mut pieces = Work::Large(large).pieces();
+        for is_continued in [true, false] {
+            assert!(sender.send(part(is_continued)).is_ok());
+        }
+        assert_eq!(pieces.waiting(), 2);
+        assert!(matches!(pieces.next(), Some(Ok(Work::Transactions(piece))) if piece[0].is_continued));
+        assert!(matches!(pieces.next(), Some(Ok(Work::Transactions(piece))) if !piece[0].is_continued));
+        assert!(pieces.next().is_none());
+    }
+
+    #[test]
+    fn a_large_transaction_that_is_broken_off_is_an_error() {
+        let (sender, large) = decoded_while_applied(Lsn(1), 0);
+        let mut pieces = Work::Large(large).pieces();
+        assert!(sender.send(part(true)).is_ok());
+        drop(sender);
+        assert!(pieces.next().is_some_and(|piece| piece.is_ok()));
+        let error = pieces.next().and_then(Result::err);
+        assert_eq!(error.map(|error| error.reason()), Some("DECODING_STOPPED"));
+        assert!(pieces.next().is_none());
+    }
+
+    #[test]
+    fn who_decodes_learns_that_nobody_wants_the_rest() {
+        let (sender, large) = decoded_while_applied(Lsn(1), 0);
+        let mut pieces = Work::Large(large).pieces();
+        assert!(sender.send(part(true)).is_ok());
+        assert!(
+            sender
+                .send(Err(viewfeed_change::Error::internal("enough")))
+                .is_ok()
+        );
+        assert!(pieces.next().is_some_and(|piece| piece.is_ok()));
+        assert!(pieces.next().is_some_and(|piece| piece.is_err()));
+        // After an error nothing is pulled any more, by whoever still has the pieces.
+        assert!(pieces.next().is_none());
+        assert!(sender.send(part(true)).is_err());
     }
 }
