@@ -53,9 +53,9 @@ pub use publication::{
 pub use replication::{
     CreatedSlot, NewSlot, Received, Replication, ReplicationStream, StartOptions, SystemIdentity,
 };
-pub use run::{RunningSource, Source, SourceState, SourceStatus};
+pub use run::{RunningSource, Source, SourceState, SourceStatus, StreamOptions};
 pub use settings::{Settings, TablePattern, without_password};
 pub use shape::{ColumnShape, Found, Refused, RowsVersion, TableShape, Tables, read_shapes};
 pub use slot::{OrphanSlot, Slot, SlotReader, SlotState, WalStatus, drop_slot, orphan_slots, slot_state};
 pub use wanted::{Access, Refusal, RefusedTable, WantedTable, WantedTables, wanted_tables};
-pub use work::{Applied, Copy, Loop, Published, Work};
+pub use work::{Applied, Copy, LargeTransaction, Loop, Pieces, Published, Work};

@@ -17,6 +17,7 @@ mod pgoutput;
 mod postgres_assembly;
 mod postgres_connection;
 mod postgres_copy;
+mod postgres_large;
 mod postgres_lifecycle;
 mod postgres_literals;
 mod postgres_preflight;

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, HashSet};
 use viewfeed_change::ErrorKind;
 use viewfeed_source::postgres::pgoutput::{Field, Message, OldRow, Xid};
-use viewfeed_source::postgres::{Assembled, Assembler, Committed, Lsn};
+use viewfeed_source::postgres::{Assembled, Assembler, Committed, Lsn, Messages};
 
 /// More than any of these tests needs.
 const AMPLE_BYTES: usize = 1 << 20;
@@ -100,13 +100,31 @@ fn told(message: &Message<'_>) -> String {
     }
 }
 
+/// What the messages say, as often as they are read.
 fn read(mut committed: Committed) -> (Xid, Lsn, Vec<String>) {
-    let mut said = Vec::new();
-    while let Some(message) = committed.messages.next().unwrap() {
-        said.push(told(&message));
+    let messages = &mut committed.messages;
+    let first = all(messages);
+    // From the middle, and from the end, wherever that is.
+    for stop in [first.len() / 2, first.len()] {
+        messages.rewind().unwrap();
+        assert_eq!(messages.passed(), 0);
+        for _ in 0..stop {
+            messages.next().unwrap();
+        }
+        messages.rewind().unwrap();
+        assert_eq!(all(messages), first);
+        assert_eq!(messages.passed(), messages.bytes());
     }
     assert_eq!(committed.end.0, committed.commit.0 + 1);
-    (committed.xid, committed.commit, said)
+    (committed.xid, committed.commit, first)
+}
+
+fn all(messages: &mut Messages) -> Vec<String> {
+    let mut said = Vec::new();
+    while let Some(message) = messages.next().unwrap() {
+        said.push(told(&message));
+    }
+    said
 }
 
 /// Pushes all, and gives what became whole: transactions as number and contents, notes as their content.

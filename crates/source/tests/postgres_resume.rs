@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use viewfeed_change::{Error, ErrorKind, ManualClock, Relations, Result, Timestamp};
 use viewfeed_source::postgres::{
-    Applied, CopyOptions, Ingest, Loop, Lsn, RunningSource, Settings, Source, SourceStatus, Work, stored,
+    Applied, CopyOptions, Ingest, Ingested, Loop, Lsn, RunningSource, Settings, Source, SourceStatus, Work,
+    stored,
 };
 use viewfeed_store::{EpochRecord, Options, Store, arrange};
 use viewfeed_testbed::Postgres;
@@ -90,7 +91,7 @@ impl Writer {
 
 impl Target {
     /// Fails if the copy is to be interrupted here.
-    async fn watch(&self, work: &Work) -> Result<()> {
+    async fn watch(&self, work: &mut Work) -> Result<()> {
         let mut script = self.script.lock().await;
         match work {
             Work::BeginCopy { copies, .. } => {
@@ -130,7 +131,7 @@ impl Target {
 
 impl Loop for Target {
     async fn apply(&self, mut work: Work) -> Result<Applied> {
-        self.watch(&work).await?;
+        self.watch(&mut work).await?;
         if let (Work::BeginCopy { at, .. }, Some(point)) = (&mut work, &self.point) {
             *at = *point.lock().await.get_or_insert(*at);
         }
@@ -142,7 +143,10 @@ impl Loop for Target {
             source: SOURCE,
             settings: &self.settings,
         };
-        let ingested = ingest.apply(work)?;
+        let mut ingested = Ingested::default();
+        for piece in work.pieces() {
+            ingested = ingest.apply(piece?)?;
+        }
         let applied = ingest.applied(&ingested)?;
         let record = EpochRecord {
             commit_time: Timestamp(0),

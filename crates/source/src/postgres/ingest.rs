@@ -84,6 +84,7 @@ impl Ingest<'_> {
             } => self.read(table, attempt, pages),
             Work::Settle { table, attempt } => self.settle(table, attempt),
             Work::Transactions(transactions) => self.follow(transactions),
+            Work::Large(_) => Err(Error::internal("a large transaction is applied in its pieces")),
             Work::Position(position) => self.reach(position).map(|()| Ingested::default()),
             Work::Again { table, why } => self.again(table.as_deref(), &why),
             Work::GiveUp { table, attempt } => self.give_up(table, attempt),

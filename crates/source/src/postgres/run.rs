@@ -4,13 +4,18 @@
 //! ```text
 //! opening   who the server is, publication, slot, tables        what differs from what is stored is told to the loop
 //! streaming messages → transactions → the loop → acknowledged   one batch is gathered while another is applied
+//! large     a transaction that is decoded while it is applied   nothing else is gathered meanwhile
 //! copying   a snapshot of its own for the tables that need one  beside the stream
 //! ```
 //! Owns the order of these; everything it learns is applied by the loop ([`Loop`]), which alone knows what is durable.
 
 mod copying;
+mod large;
 mod opening;
+mod options;
 mod streaming;
+
+pub use options::StreamOptions;
 
 use super::guardian::{self, SlotLag, Verdict};
 use super::stored::{self, Phase, StoredTable};
@@ -128,10 +133,16 @@ fn is_settled(table: &StoredTable) -> bool {
 impl<L: Loop> Source<L> {
     /// Starts it, as a task of the runtime we are in.
     pub fn start(self) -> RunningSource {
+        self.start_with(StreamOptions::default())
+    }
+
+    /// The same; the stream is taken as `options` say.
+    pub fn start_with(self, options: StreamOptions) -> RunningSource {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (status, shown) = watch::channel(SourceStatus::default());
         let run = Run {
             source: Arc::new(self),
+            options,
             status,
             commands: received,
             asked: Asked::default(),
@@ -191,6 +202,7 @@ impl RunningSource {
 /// The task.
 struct Run<L> {
     source: Arc<Source<L>>,
+    options: StreamOptions,
     status: watch::Sender<SourceStatus>,
     commands: mpsc::Receiver<Command>,
     asked: Asked,
@@ -258,6 +270,7 @@ impl<L: Loop> Run<L> {
         });
         streaming::stream(
             &self.source,
+            self.options,
             opened,
             &self.status,
             &mut self.commands,

@@ -8,7 +8,7 @@ mod version;
 
 pub use read::{Found, Refused, Tables, read_shapes};
 pub use version::RowsVersion;
-pub(super) use version::table_versions;
+pub(super) use version::{TableVersion, table_versions};
 
 use super::pgoutput::{Oid, Relation, ReplicaIdentity};
 use super::value::ValueType;

@@ -1,4 +1,14 @@
 //! What a Postgres source asks of the loop: each is applied whole, in an epoch's transaction, and answered when it is durable.
+//!
+//! How it comes in pieces is in `pieces`, what is decoded while it is applied in `large`.
+
+mod large;
+mod pieces;
+
+pub use large::LargeTransaction;
+pub(super) use large::{PieceSender, decoded_while_applied};
+pub(super) use pieces::PIECE_OPERATIONS_MAX;
+pub use pieces::Pieces;
 
 use super::pgoutput::Oid;
 use super::stored::{SlotIdentity, StoredTable};
@@ -6,10 +16,6 @@ use super::{Lsn, Membership, PageRange, SourceTransaction, TableShape};
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 use viewfeed_change::Result;
-
-/// Operations of transactions that are applied at a time. More are applied in pieces, each followed by what the views make of
-/// it, so that a large transaction takes the memory of a small one beside what it writes.
-const PIECE_OPERATIONS_MAX: usize = 1 << 16;
 
 /// Something to be applied.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub enum Work {
     },
     /// The next transactions, in the order of their commits.
     Transactions(Vec<SourceTransaction>),
+    /// The next transaction, too large to be in memory whole.
+    Large(LargeTransaction),
     /// Nothing came up to here.
     Position(Lsn),
     /// A table is to be copied again, because somebody asks for it; all of them if none is named.
@@ -125,6 +133,7 @@ impl Work {
             Self::Slot(_)
             | Self::Tables(_)
             | Self::BeginCopy { .. }
+            | Self::Large(_)
             | Self::Settle { .. }
             | Self::Again { .. }
             | Self::GiveUp { .. }
@@ -132,12 +141,10 @@ impl Work {
         }
     }
 
-    /// The same in pieces, to be applied one after another in one epoch; at least one, and mostly just one.
-    pub fn pieces(self) -> Vec<Self> {
-        match self {
-            Self::Transactions(transactions) => pieces_of(transactions),
-            whole => vec![whole],
-        }
+    /// The same in pieces, to be applied one after another in one epoch; at least one, and mostly just one. If one of them is an error,
+    /// nothing of it may stay applied.
+    pub fn pieces(self) -> Pieces {
+        Pieces::of(self)
     }
 
     /// Rows it brings, about.
@@ -145,122 +152,15 @@ impl Work {
         match self {
             Self::Copied { rows, .. } => rows.num_rows(),
             Self::Transactions(transactions) => transactions.iter().map(SourceTransaction::rows).sum(),
+            // It has about a piece's at least, and nobody knows yet how many more.
+            Self::Large(_) => PIECE_OPERATIONS_MAX,
             _ => 1,
         }
     }
-}
-
-fn pieces_of(transactions: Vec<SourceTransaction>) -> Vec<Work> {
-    let (mut pieces, mut piece, mut room) = (Vec::new(), Vec::new(), PIECE_OPERATIONS_MAX);
-    for mut transaction in transactions {
-        if room == 0 {
-            pieces.push(Work::Transactions(std::mem::take(&mut piece)));
-            room = PIECE_OPERATIONS_MAX;
-        }
-        while let Some(first) = transaction.split_off_first(room) {
-            piece.push(first);
-            pieces.push(Work::Transactions(std::mem::take(&mut piece)));
-            room = PIECE_OPERATIONS_MAX;
-        }
-        room = room.saturating_sub(transaction.rows());
-        piece.push(transaction);
-    }
-    pieces.push(Work::Transactions(piece));
-    pieces
 }
 
 /// The loop, as a source sees it.
 pub trait Loop: Send + Sync + 'static {
     /// Applies `work` and answers when that is durable. After an error nothing of it was applied.
     fn apply(&self, work: Work) -> impl Future<Output = Result<Applied>> + Send;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::postgres::pgoutput::{ReplicaIdentity, Xid};
-    use crate::postgres::{RowChange, RowChanges, TableEvent};
-    use arrow::array::RecordBatch;
-    use arrow::datatypes::Schema;
-    use viewfeed_change::Timestamp;
-
-    const EVENT_OPERATIONS: usize = PIECE_OPERATIONS_MAX / 4;
-
-    /// A transaction of so many events, each a quarter of a piece.
-    fn transaction(end: u64, events: usize) -> SourceTransaction {
-        let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
-        let shape = TableShape {
-            oid: Oid(1),
-            schema: "public".to_owned(),
-            name: "t".to_owned(),
-            identity: ReplicaIdentity::Default,
-            columns: Vec::new(),
-            last_number: 0,
-            row_filter: None,
-            rows: Default::default(),
-        };
-        let event = TableEvent::Rows {
-            table: Oid(1),
-            shape: Arc::new(shape),
-            changes: RowChanges {
-                operations: vec![RowChange::Insert; EVENT_OPERATIONS],
-                new: empty.clone(),
-                old: empty,
-                unchanged: Default::default(),
-            },
-        };
-        SourceTransaction {
-            xid: Xid(end as u32),
-            commit: Lsn(end),
-            end: Lsn(end),
-            time: Timestamp(0),
-            events: vec![event; events],
-            is_continued: false,
-        }
-    }
-
-    /// Of each piece its parts of transactions: which one, how many events, whether more of it follows.
-    fn pieces(transactions: Vec<SourceTransaction>) -> Vec<Vec<(u64, usize, bool)>> {
-        let pieces = Work::Transactions(transactions).pieces().into_iter();
-        let parts = pieces.map(|piece| match piece {
-            Work::Transactions(transactions) => transactions
-                .iter()
-                .map(|part| (part.end.0, part.events.len(), part.is_continued))
-                .collect(),
-            other => panic!("{other:?}"),
-        });
-        parts.collect()
-    }
-
-    #[test]
-    fn a_large_transaction_comes_in_pieces_and_small_ones_together() {
-        assert_eq!(pieces(vec![]), [vec![]]);
-        let small = vec![transaction(1, 1), transaction(2, 2)];
-        assert!(!Work::Transactions(small.clone()).is_exclusive());
-        assert_eq!(pieces(small), [vec![(1, 1, false), (2, 2, false)]]);
-        let mixed = vec![
-            transaction(1, 1),
-            transaction(2, 9),
-            transaction(3, 1),
-            transaction(4, 3),
-        ];
-        assert!(Work::Transactions(mixed.clone()).is_exclusive());
-        let expected = [
-            vec![(1, 1, false), (2, 3, true)],
-            vec![(2, 4, true)],
-            vec![(2, 2, false), (3, 1, false), (4, 1, true)],
-            vec![(4, 2, false)],
-        ];
-        assert_eq!(pieces(mixed), expected);
-    }
-
-    #[test]
-    fn a_transaction_that_changes_what_a_table_is_stays_whole() {
-        let mut changing = transaction(1, 9);
-        changing.events.push(TableEvent::Missed {
-            table: Oid(1),
-            has_earlier_columns: false,
-        });
-        assert_eq!(pieces(vec![changing]), [vec![(1, 10, false)]]);
-    }
 }

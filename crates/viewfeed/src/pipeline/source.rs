@@ -57,19 +57,19 @@ impl Pipeline {
         }
     }
 
-    /// What comes in pieces is shown to the views a piece at a time.
+    /// What comes in pieces is shown to the views a piece at a time. One may be waited for while it is decoded.
     fn source_pieces(&mut self, source: &str, work: Work, epoch: &mut OpenEpoch) -> Result<Applied> {
-        let mut pieces = work.pieces();
-        let last = pieces.pop().expect("work has at least one piece");
-        for piece in pieces {
-            let (_, ingested) = ingest(source, piece, epoch)?;
+        let mut last = None;
+        for piece in work.pieces() {
+            if last.is_some() {
+                self.flush(epoch);
+                self.write_if_full(epoch)?;
+            }
+            let (applied, ingested) = ingest(source, piece?, epoch)?;
             self.follow_source(source, ingested, epoch)?;
-            self.flush(epoch);
-            self.write_if_full(epoch)?;
+            last = Some(applied);
         }
-        let (applied, ingested) = ingest(source, last, epoch)?;
-        self.follow_source(source, ingested, epoch)?;
-        Ok(applied)
+        Ok(last.expect("work has at least one piece"))
     }
 
     fn drop_source(&mut self, source: &str, epoch: &mut OpenEpoch) -> Result<Applied> {

@@ -21,7 +21,7 @@ pub struct Committed {
 }
 
 /// The messages of a transaction in order, without Begin and Commit and without what was rolled back. They are read as they
-/// are asked for, from memory or from a file that goes with them.
+/// are asked for, from memory or from a file that goes with them, and stay until they go: they can be rewound.
 #[derive(Debug)]
 pub struct Messages {
     frames: Frames,
@@ -36,6 +36,21 @@ impl Messages {
             within,
             void,
         })
+    }
+
+    /// What they take, where they are; those that are left out count too.
+    pub fn bytes(&self) -> u64 {
+        self.frames.bytes()
+    }
+
+    /// How much of that has been read.
+    pub fn passed(&self) -> u64 {
+        self.frames.passed()
+    }
+
+    /// Goes back to their beginning.
+    pub fn rewind(&mut self) -> Result<()> {
+        self.frames.rewind()
     }
 
     /// The next one, or None after the last. It may read from a file.

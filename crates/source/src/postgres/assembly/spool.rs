@@ -1,4 +1,4 @@
-//! A sequence of byte strings, first in memory, then in an unnamed file, then read back in order.
+//! A sequence of byte strings, first in memory, then in an unnamed file, then read back in order, as often as it is rewound.
 //!
 //! In either place each is preceded by its length. Pieces of memory are never torn: a string is in one of them.
 
@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
-use std::vec::IntoIter;
 use viewfeed_change::{Error, Result};
 
 /// A piece of memory; the first grows to that size, so that small transactions take little.
@@ -27,15 +26,22 @@ pub(super) struct Spool {
     memory_bytes: usize,
 }
 
-/// What was spooled, to be read once. [`Frames::advance`], then [`Frames::frame`].
+/// What was spooled, to be read from its beginning. [`Frames::advance`], then [`Frames::frame`].
 pub(super) struct Frames {
     file: Option<BufReader<File>>,
-    /// How much of the file is not yet read.
     disk_bytes: u64,
-    pieces: IntoIter<Vec<u8>>,
-    /// A piece, or one string out of the file.
-    present: Vec<u8>,
-    /// Where in it the string is.
+    /// They stay until all of this goes: it may be rewound.
+    pieces: Vec<Vec<u8>>,
+    /// All strings with their lengths.
+    bytes: u64,
+    /// How much of that has been read.
+    passed: u64,
+    /// The last string out of the file.
+    from_file: Vec<u8>,
+    is_in_file: bool,
+    /// The piece it stands in once it is not in the file.
+    piece: usize,
+    /// Where in the piece the string is.
     at: Range<usize>,
 }
 
@@ -82,58 +88,93 @@ impl Spool {
     }
 
     pub(super) fn into_frames(self) -> Result<Frames> {
-        let file = match self.file {
-            Some(mut file) => {
-                file.seek(SeekFrom::Start(0))?;
-                Some(BufReader::with_capacity(READ_BYTES, file))
-            }
-            None => None,
-        };
-        Ok(Frames {
+        let in_memory: usize = self.pieces.iter().map(Vec::len).sum();
+        let file = self.file.map(|file| BufReader::with_capacity(READ_BYTES, file));
+        let mut frames = Frames {
             file,
             disk_bytes: self.disk_bytes,
-            pieces: self.pieces.into_iter(),
-            present: Vec::new(),
+            pieces: self.pieces,
+            bytes: self.disk_bytes + in_memory as u64,
+            passed: 0,
+            from_file: Vec::new(),
+            is_in_file: false,
+            piece: 0,
             at: 0..0,
-        })
+        };
+        frames.rewind()?;
+        Ok(frames)
     }
 }
 
 impl Frames {
+    /// The bytes of all strings, with their lengths.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Those up to where it stands.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Goes back to before the first string.
+    pub(super) fn rewind(&mut self) -> Result<()> {
+        if let Some(file) = &mut self.file {
+            file.seek(SeekFrom::Start(0))?;
+        }
+        (self.passed, self.piece, self.at) = (0, 0, 0..0);
+        Ok(())
+    }
+
     /// Goes on to the next string; false after the last.
     pub(super) fn advance(&mut self) -> Result<bool> {
-        if let Some(file) = &mut self.file {
-            if self.disk_bytes > 0 {
-                let mut length = [0; LENGTH_BYTES];
-                file.read_exact(&mut length)?;
-                let length = u32::from_be_bytes(length) as usize;
-                let taken = (LENGTH_BYTES + length) as u64;
-                self.disk_bytes = self.disk_bytes.checked_sub(taken).ok_or_else(damaged)?;
-                self.present.resize(length, 0);
-                file.read_exact(&mut self.present)?;
-                self.at = 0..length;
-                return Ok(true);
-            }
-            self.file = None;
-            self.present.clear();
-            self.at = 0..0;
+        self.is_in_file = self.passed < self.disk_bytes;
+        match self.is_in_file {
+            true => self.advance_in_file().map(|()| true),
+            false => self.advance_in_memory(),
         }
-        let mut from = self.at.end;
-        if from == self.present.len() {
-            let Some(piece) = self.pieces.next() else {
-                return Ok(false);
-            };
-            (self.present, from) = (piece, 0);
+    }
+
+    fn advance_in_file(&mut self) -> Result<()> {
+        let file = self.file.as_mut().ok_or_else(damaged)?;
+        let mut length = [0; LENGTH_BYTES];
+        file.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        self.passed += (LENGTH_BYTES + length) as u64;
+        if self.passed > self.disk_bytes {
+            return Err(damaged());
         }
-        let length = self.present[from..].first_chunk().ok_or_else(damaged)?;
-        let from = from + LENGTH_BYTES;
+        self.from_file.resize(length, 0);
+        file.read_exact(&mut self.from_file)?;
+        Ok(())
+    }
+
+    fn advance_in_memory(&mut self) -> Result<bool> {
+        // Nothing of the file is needed any more, unless it is rewound.
+        self.from_file = Vec::new();
+        if self
+            .pieces
+            .get(self.piece)
+            .is_some_and(|piece| piece.len() == self.at.end)
+        {
+            (self.piece, self.at) = (self.piece + 1, 0..0);
+        }
+        let Some(piece) = self.pieces.get(self.piece) else {
+            return Ok(false);
+        };
+        let length = piece[self.at.end..].first_chunk().ok_or_else(damaged)?;
+        let from = self.at.end + LENGTH_BYTES;
         self.at = from..from + u32::from_be_bytes(*length) as usize;
+        self.passed += (self.at.len() + LENGTH_BYTES) as u64;
         Ok(true)
     }
 
     /// The string it stands at.
     pub(super) fn frame(&self) -> &[u8] {
-        &self.present[self.at.clone()]
+        match self.is_in_file {
+            true => &self.from_file,
+            false => &self.pieces[self.piece][self.at.clone()],
+        }
     }
 }
 
@@ -151,6 +192,7 @@ impl fmt::Debug for Frames {
     /// Likewise.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frames")
+            .field("bytes", &self.bytes)
             .field("disk_bytes", &self.disk_bytes)
             .finish_non_exhaustive()
     }

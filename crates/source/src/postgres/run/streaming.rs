@@ -1,17 +1,18 @@
 //! The stream: received, put together, gathered into batches; applied one batch at a time while the next is gathered; acknowledged
-//! when it is durable.
+//! when it is durable. A large transaction goes alone, and its own way (`large`). What is asked of the server is in `watching`.
+
+mod watching;
 
 use super::copying::{self, Round};
+use super::large::{self, Outcome};
 use super::opening::Opened;
-use super::{Asked, Command, Ended, Source, SourceStatus, show};
-use crate::postgres::assembly::{Assembled, Assembler};
+use super::{Asked, Command, Ended, Source, SourceStatus, StreamOptions, show};
+use crate::postgres::assembly::{Assembled, Assembler, Committed};
 use crate::postgres::collect::Collector;
 use crate::postgres::connection::{Connector, SqlSession};
-use crate::postgres::guardian::{self, Guardian};
+use crate::postgres::guardian::Guardian;
 use crate::postgres::replication::{Received, ReplicationStream};
-use crate::postgres::shape::table_versions;
-use crate::postgres::stored::Phase;
-use crate::postgres::{Applied, Loop, Lsn, Membership, Work, publication};
+use crate::postgres::{Applied, Loop, Lsn, Membership, Work};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -19,14 +20,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use viewfeed_change::{Error, ErrorKind, Result};
+use viewfeed_change::{Error, Result};
 
 /// Rows gathered into one batch; a larger transaction is one by itself.
 const BATCH_ROWS_MAX: usize = 50_000;
 /// Transactions gathered into one batch.
 const BATCH_TRANSACTIONS_MAX: usize = 10_000;
-/// Memory of transactions that still run at the server; the rest of them is on disk.
-const OPEN_BYTES_MAX: usize = 64 << 20;
 /// How often the slot is looked at, and a server where nobody writes is given something to say.
 const WATCH: Duration = Duration::from_secs(10);
 /// How often a position is stored behind which nothing came.
@@ -35,6 +34,7 @@ const IDLE_POSITION: Duration = Duration::from_millis(500);
 /// Follows the stream until something interrupts it, or nobody wants it any more.
 pub(super) async fn stream<L: Loop>(
     source: &Arc<Source<L>>,
+    options: StreamOptions,
     opened: Opened,
     status: &watch::Sender<SourceStatus>,
     commands: &mut mpsc::Receiver<Command>,
@@ -51,7 +51,7 @@ pub(super) async fn stream<L: Loop>(
     });
     let mut streaming = Streaming {
         stream: opened.replication.start(&opened.start).await?,
-        assembler: Assembler::new(&source.spool, OPEN_BYTES_MAX),
+        assembler: Assembler::new(&source.spool, options.open_bytes_max),
         collector: Collector::new(
             &settings.publication,
             &settings.text_columns,
@@ -61,10 +61,13 @@ pub(super) async fn stream<L: Loop>(
         guardian: Guardian::new(settings),
         memberships: opened.memberships,
         source: source.clone(),
-        sql: opened.sql,
+        options,
+        sql: Arc::new(opened.sql),
         connector: opened.connector,
         status,
         applying: None,
+        waiting: None,
+        large: None,
         round: None,
         is_stale: false,
         seen: from,
@@ -85,8 +88,9 @@ pub(super) async fn stream<L: Loop>(
 
 struct Streaming<'a, L> {
     source: Arc<Source<L>>,
+    options: StreamOptions,
     connector: Connector,
-    sql: SqlSession,
+    sql: Arc<SqlSession>,
     stream: ReplicationStream,
     assembler: Assembler,
     collector: Collector,
@@ -95,6 +99,10 @@ struct Streaming<'a, L> {
     status: &'a watch::Sender<SourceStatus>,
     /// What the loop is doing for us.
     applying: Option<BoxFuture<'static, Result<Applied>>>,
+    /// A large transaction, which is next. Nothing is gathered behind it.
+    waiting: Option<Committed>,
+    /// The one that is being applied: nothing else is meanwhile.
+    large: Option<BoxFuture<'static, Result<Outcome>>>,
     /// The copies that are being made.
     round: Option<JoinHandle<Result<()>>>,
     /// Tables came that nobody has declared.
@@ -112,6 +120,7 @@ struct Streaming<'a, L> {
 enum Happened {
     Received(Result<Received>),
     Applied(Result<Applied>),
+    Large(Result<Outcome>),
     Copied(Result<()>),
     Watch,
     Idle,
@@ -129,6 +138,7 @@ impl<L: Loop> Streaming<'_, L> {
             let happened = tokio::select! {
                 biased;
                 applied = done(&mut self.applying) => Happened::Applied(applied),
+                outcome = done(&mut self.large) => Happened::Large(outcome),
                 command = commands.recv() => Happened::Command(command),
                 copied = ended(&mut self.round) => Happened::Copied(copied),
                 _ = watch.tick() => Happened::Watch,
@@ -138,6 +148,7 @@ impl<L: Loop> Streaming<'_, L> {
             match happened {
                 Happened::Received(received) => self.received(received?).await?,
                 Happened::Applied(applied) => self.applied(applied?)?,
+                Happened::Large(outcome) => self.large(outcome?).await?,
                 Happened::Copied(copied) => self.copied(copied).await?,
                 Happened::Watch => self.watch().await?,
                 Happened::Idle => self.store_idle_position(),
@@ -148,7 +159,14 @@ impl<L: Loop> Streaming<'_, L> {
     }
 
     fn has_room(&self) -> bool {
-        self.collector.rows() < BATCH_ROWS_MAX && self.collector.transactions() < BATCH_TRANSACTIONS_MAX
+        !self.is_large_next()
+            && self.collector.rows() < BATCH_ROWS_MAX
+            && self.collector.transactions() < BATCH_TRANSACTIONS_MAX
+    }
+
+    /// Whether there is a large transaction, which what comes behind it has to wait for.
+    fn is_large_next(&self) -> bool {
+        self.waiting.is_some() || self.large.is_some()
     }
 
     /// Takes what is there without waiting, then hands over what became whole.
@@ -159,8 +177,10 @@ impl<L: Loop> Streaming<'_, L> {
                 Received::Wal { start, data, .. } => {
                     if let Some(Assembled::Transaction(committed)) = self.assembler.push(&data, start)? {
                         self.seen = self.seen.max(committed.end);
-                        self.collector.add(committed, self.sql.client()).await?;
-                        self.is_stale |= self.collector.take_unknown();
+                        match committed.messages.bytes() > self.options.large_bytes {
+                            true => self.waiting = Some(committed),
+                            false => self.gather(committed).await?,
+                        }
                     }
                 }
                 Received::Keepalive { end } => {
@@ -181,11 +201,24 @@ impl<L: Loop> Streaming<'_, L> {
         Ok(())
     }
 
-    /// Gives the loop the next batch, unless it still has one.
+    async fn gather(&mut self, committed: Committed) -> Result<()> {
+        self.collector.add(committed, self.sql.client()).await?;
+        self.is_stale |= self.collector.take_unknown();
+        Ok(())
+    }
+
+    /// Gives the loop the next batch, or the large transaction behind it, unless it still has something.
     fn hand_over(&mut self) {
-        if self.applying.is_none() && self.collector.transactions() > 0 {
+        if self.applying.is_some() || self.large.is_some() {
+            return;
+        }
+        if self.collector.transactions() > 0 {
             let transactions = self.collector.take();
             self.apply(Work::Transactions(transactions));
+        } else if let Some(committed) = self.waiting.take() {
+            let (source, sql) = (self.source.clone(), self.sql.clone());
+            let decoder = self.collector.decoder();
+            self.large = Some(large::apply(source, sql, self.options, decoder, committed).boxed());
         }
     }
 
@@ -205,9 +238,30 @@ impl<L: Loop> Streaming<'_, L> {
         Ok(())
     }
 
+    async fn large(&mut self, outcome: Outcome) -> Result<()> {
+        self.large = None;
+        match outcome {
+            Outcome::Applied {
+                applied,
+                described,
+                renewed,
+            } => {
+                self.collector.confirm(described, renewed);
+                self.applied(applied)
+            }
+            Outcome::NotPlain(committed) => {
+                let bytes = committed.messages.bytes();
+                tracing::info!(source = %self.source.name, bytes, "a large transaction changes more than rows: it is decoded whole");
+                self.gather(committed).await?;
+                self.hand_over();
+                Ok(())
+            }
+        }
+    }
+
     /// Behind `seen` nothing came: the position moves, so that the server may forget its log.
     fn store_idle_position(&mut self) {
-        let is_idle = self.applying.is_none() && self.collector.transactions() == 0;
+        let is_idle = self.applying.is_none() && self.collector.transactions() == 0 && !self.is_large_next();
         if is_idle && self.seen > self.stored {
             self.apply(Work::Position(self.seen));
         }
@@ -243,47 +297,6 @@ impl<L: Loop> Streaming<'_, L> {
         Ok(())
     }
 
-    /// Looks at the slot; says something where nobody writes, so that it does not hold the server's log.
-    async fn watch(&mut self) -> Result<()> {
-        let publication = publication::read_publication(self.sql.client(), &self.source.settings).await?;
-        let memberships = publication.map(|publication| publication.memberships());
-        self.is_stale |= memberships.as_ref() != Some(&self.memberships);
-        self.is_stale |= self.is_any_rewritten().await?;
-        if std::mem::take(&mut self.is_stale) {
-            return Err(stale());
-        }
-        let observation = guardian::observe_slot(self.sql.client(), &self.source.settings).await?;
-        let (lag, verdict) = self.guardian.observe(&observation, self.source.clock.now());
-        if let guardian::Verdict::OverLimit { kept_bytes, .. } = verdict {
-            tracing::error!(source = %self.source.name, kept_bytes, "the server keeps more log for us than the limit");
-        }
-        let load = self.assembler.load();
-        self.status.send_modify(|status| {
-            status.lag = lag;
-            status.verdict = Some(verdict);
-            status.open_bytes = load.memory_bytes as u64 + load.disk_bytes;
-        });
-        if self.seen <= self.stored && observation.position.max(self.asked.until) > self.stored {
-            self.heartbeat().await;
-        }
-        Ok(())
-    }
-
-    /// Whether a change of columns has written a table anew that is complete: the stream does not say so by itself.
-    async fn is_any_rewritten(&mut self) -> Result<bool> {
-        let tables = self.status.borrow().tables.clone();
-        let live = || {
-            tables
-                .iter()
-                .filter(|table| matches!(table.phase, Phase::Live { .. }))
-        };
-        let versions = table_versions(self.sql.client(), live().map(|table| table.shape.oid)).await?;
-        Ok(live().any(|table| {
-            let now = versions.get(&table.shape.oid);
-            now.is_some_and(|now| table.shape.rows.is_rewritten(now.rows))
-        }))
-    }
-
     async fn obey(&mut self, command: Command) -> Result<()> {
         match command {
             Command::Again { table, reply } => {
@@ -302,35 +315,10 @@ impl<L: Loop> Streaming<'_, L> {
         }
         Ok(())
     }
-
-    /// Tells those who ask how far the server is; if it cannot be asked, with the next connection. What somebody waits for
-    /// comes soon, even if nobody writes.
-    async fn answer(&mut self) -> Result<()> {
-        if !self.asked.waiting.is_empty() {
-            let observed = guardian::observe_slot(self.sql.client(), &self.source.settings).await?;
-            self.asked.until = self.asked.until.max(observed.position);
-            for asker in self.asked.waiting.drain(..) {
-                // It may be gone.
-                let _ = asker.send(Ok(observed.position));
-            }
-        }
-        if self.asked.until > self.stored {
-            self.heartbeat().await;
-        }
-        Ok(())
-    }
-
-    /// Says something where nobody writes, so that the stream goes on.
-    async fn heartbeat(&mut self) {
-        if self.seen >= self.asked.until && self.seen > self.stored {
-            return;
-        }
-        super::heartbeat(self.sql.client(), &self.source.name).await;
-    }
 }
 
 /// The result of what is being applied; waits for ever if there is nothing.
-async fn done(applying: &mut Option<BoxFuture<'static, Result<Applied>>>) -> Result<Applied> {
+async fn done<T>(applying: &mut Option<BoxFuture<'static, Result<T>>>) -> Result<T> {
     match applying {
         Some(applying) => applying.await,
         None => std::future::pending().await,
@@ -345,12 +333,4 @@ async fn ended(round: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
             .unwrap_or_else(|error| Err(Error::internal("copying stopped unexpectedly").because(error))),
         None => std::future::pending().await,
     }
-}
-
-fn stale() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "TABLES_CHANGED",
-        "the tables are others than before, or were written anew: the source connects again to take that up",
-    )
 }
