@@ -11,6 +11,7 @@ mod follower;
 mod postgres;
 mod postgres_checker;
 mod postgres_flow;
+mod postgres_large;
 mod postgres_pgbench;
 mod postgres_shop;
 mod program;

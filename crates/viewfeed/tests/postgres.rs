@@ -21,7 +21,7 @@ pub(crate) fn run(psql: &mut Psql, statements: &[&str]) {
     }
 }
 
-fn create_source(server: &Viewfeed, primary: &Postgres) {
+pub(crate) fn create_source(server: &Viewfeed, primary: &Postgres) {
     sql(
         server,
         &format!(

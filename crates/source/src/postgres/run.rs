@@ -131,9 +131,10 @@ fn is_settled(table: &StoredTable) -> bool {
 }
 
 impl<L: Loop> Source<L> {
-    /// Starts it, as a task of the runtime we are in.
+    /// Starts it, as a task of the runtime we are in. What it has in memory fits what the store has.
     pub fn start(self) -> RunningSource {
-        self.start_with(StreamOptions::default())
+        let options = StreamOptions::within(self.store.part_bytes());
+        self.start_with(options)
     }
 
     /// The same; the stream is taken as `options` say.

@@ -1,4 +1,4 @@
-//! How the stream is taken: what may be in memory of it.
+//! How the stream is taken: what may be in memory of it, which follows from what an open epoch may have there.
 
 /// Memory of transactions that still run at the server; the rest of them is on disk.
 const OPEN_BYTES_MAX: usize = 64 << 20;
@@ -18,7 +18,21 @@ pub struct StreamOptions {
     pub piece_bytes: u64,
 }
 
+impl StreamOptions {
+    /// Where an open epoch may have so many bytes in memory: the messages of a few pieces and what becomes of them should not be
+    /// much more.
+    pub fn within(part_bytes: usize) -> Self {
+        let half = (part_bytes / 2) as u64;
+        Self {
+            open_bytes_max: OPEN_BYTES_MAX.min(2 * part_bytes),
+            large_bytes: LARGE_TRANSACTION_BYTES.min(half),
+            piece_bytes: PIECE_BYTES.min(half),
+        }
+    }
+}
+
 impl Default for StreamOptions {
+    /// The most.
     fn default() -> Self {
         Self {
             open_bytes_max: OPEN_BYTES_MAX,
