@@ -32,7 +32,7 @@ mod tests;
 use crate::keys;
 use crate::kv::{Kv, Pairs};
 use crate::writes::SortedWrites;
-pub(crate) use spilled::Spilled;
+pub(crate) use spilled::{Spilled, Spilling};
 pub(crate) use writer::WrittenRun;
 
 use cache::BlockCache;

@@ -242,7 +242,7 @@ impl Store {
         inner.check_ours(&txn)?;
         inner.checkpointer.wait_for_room()?;
         let epoch = txn.epoch();
-        let finished = txn.finish();
+        let finished = txn.finish()?;
         let bytes = match finished.is_large() {
             true => inner.commit_large(epoch, finished, record)?,
             false => inner.commit_small(epoch, finished, record)?,

@@ -5,7 +5,7 @@ mod rounds;
 use crate::committed::Snapshot;
 use crate::layers::Layers;
 use crate::log::OpenRecord;
-use crate::runs::Spilled;
+use crate::runs::{Spilled, Spilling};
 use crate::writes::{SortedWrites, WritesBuilder};
 use crate::{Reader, RunsKv};
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ pub struct Txn {
     base: Arc<Snapshot>,
     /// What was sealed first, if it was much; over it is the rest.
     spilled: Spilled,
+    /// What was sealed next, and is being written to a file.
+    spilling: Option<(Spilling, Layers)>,
     sealed: Layers,
     /// Behind a lock because reading sorts it; nobody ever waits for it.
     staged: Mutex<Staged>,
@@ -103,6 +105,7 @@ impl Txn {
         Self {
             base: Arc::new(base),
             spilled: Spilled::default(),
+            spilling: None,
             sealed: Layers::default(),
             staged: Mutex::default(),
             savepoints: Vec::new(),
@@ -120,7 +123,7 @@ impl Txn {
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        let is_sealed_empty = self.spilled.is_empty() && self.sealed.is_empty();
+        let is_sealed_empty = self.spilled.is_empty() && self.all_sealed().is_empty();
         is_sealed_empty && self.staged.lock().is_empty() && self.outside.is_empty()
     }
 
@@ -139,7 +142,9 @@ impl Txn {
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut staged = self.staged.lock();
         let written = staged.folded().get(key).or_else(|| self.sealed.get(key));
-        if let Some(value) = written.or_else(|| self.written_outside(key)) {
+        let written = written.or_else(|| self.written_outside(key));
+        let below = self.spilling.as_ref().map(|(_, layers)| layers);
+        if let Some(value) = written.or_else(|| below?.get(key)) {
             return Ok(value.map(<[u8]>::to_vec));
         }
         match self.spilled.get(key)? {
@@ -217,34 +222,48 @@ impl Txn {
         self.slot.is_some() && is_base(&self.base)
     }
 
-    /// Roughly what its writes take in memory.
+    /// Roughly what its writes take in memory, but for those that are on their way to a file.
     pub fn memory_bytes(&self) -> usize {
-        let layers = self.all_sealed().with(self.staged.lock().folded());
+        let layers = self.sealed.with(self.staged.lock().folded());
         layers.newest_first().map(|layer| layer.memory_bytes()).sum()
     }
 
-    /// Seals, and moves what is sealed to run files. Within rounds, does nothing.
+    /// Seals, and begins to move what is sealed to run files; of what was sealed before that is done. Within rounds, does nothing.
     pub(crate) fn spill(&mut self, files: &RunsKv) -> Result<()> {
         if !self.outside.is_empty() {
             return Ok(());
         }
         self.seal();
+        self.end_spilling()?;
         let layers: Vec<_> = self.sealed.newest_first().cloned().collect();
-        let small = files.spill(&layers, &mut self.spilled)?;
-        self.sealed = Layers::default();
-        self.sealed.push(Arc::new(small));
+        let spilling = files.begin_spill(layers, self.spilled.clone())?;
+        self.spilling = Some((spilling, std::mem::take(&mut self.sealed)));
+        Ok(())
+    }
+
+    /// Waits until what is being written to a file is there; what does not belong there is sealed again.
+    fn end_spilling(&mut self) -> Result<()> {
+        let Some((spilling, _)) = self.spilling.take() else {
+            return Ok(());
+        };
+        let (spilled, small) = spilling.finish()?;
+        let mut sealed = Layers::default();
+        sealed.push(Arc::new(small));
+        sealed.append(std::mem::take(&mut self.sealed));
+        (self.spilled, self.sealed) = (spilled, sealed);
         Ok(())
     }
 
     /// Ends it: everything it wrote.
-    pub(crate) fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Result<Finished> {
         self.end_all_rounds();
         self.seal();
-        Finished {
+        self.end_spilling()?;
+        Ok(Finished {
             spilled: self.spilled,
             writes: self.sealed.into_few(),
             record: self.record,
             held: (self.base, self.slot),
-        }
+        })
     }
 }

@@ -185,6 +185,42 @@ fn what_was_written_is_in_files_and_goes_with_an_epoch_that_is_dropped() {
     assert_eq!(count(&open(dir.path())), 1);
 }
 
+/// Where a scan has found nothing but deletes, the next one jumps over: not over what a large epoch puts there.
+#[test]
+fn what_a_large_epoch_puts_where_nothing_was_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let _quiet = crate::without_forks();
+    let store = open(dir.path());
+    let mut txn = store.begin().unwrap();
+    put(&mut txn, 0..500);
+    txn.put(b"az".to_vec(), vec![1]);
+    store.commit(txn, &nothing()).unwrap();
+    let mut txn = store.begin().unwrap();
+    for number in 0..500_u32 {
+        txn.delete([&b"a"[..], &number.to_be_bytes()].concat());
+    }
+    store.commit(txn, &nothing()).unwrap();
+    assert_eq!(count(&store), 1);
+    let passed = store.dead_passed();
+    assert!(passed >= 500, "{passed}");
+    assert_eq!((count(&store), store.dead_passed()), (1, passed));
+    let mut txn = store.begin().unwrap();
+    put(&mut txn, 250..251);
+    for _ in 0..2 {
+        store.write_part(&mut txn, &nothing()).unwrap();
+        assert_eq!(pairs(&txn.before(), b"a").len(), 2);
+    }
+    // Nor does it hide from others what it deletes itself.
+    txn.delete(b"az".to_vec());
+    store.write_part(&mut txn, &nothing()).unwrap();
+    assert_eq!((pairs(&txn.now(), b"a").len(), count(&store)), (1, 1));
+    store.commit(txn, &nothing()).unwrap();
+    assert_eq!(
+        pairs(&store.reader(), b"a")[0].0,
+        [&b"a"[..], &250_u32.to_be_bytes()].concat()
+    );
+}
+
 /// A record about rows of relation 1.
 fn record(first: i64, rows: i64) -> EpochRecord {
     let column: Arc<Int64Array> = Arc::new((first..first + rows).collect());

@@ -133,9 +133,10 @@ impl Merger {
         // Runs are only added as the newest: the oldest stays the oldest, and nothing is below it to be deleted.
         let keeps_deletes = picked.end < runs.len();
         let inputs = &runs[picked];
-        let outcome = self
+        let writer = self
             .state
             .merge(inputs, keeps_deletes, &|| self.check_stopping())?;
+        let outcome = self.state.end_run(writer)?;
         self.state.replace(inputs, outcome)?;
         tracing::debug!(
             runs = inputs.len(),

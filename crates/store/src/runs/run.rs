@@ -83,6 +83,11 @@ impl Run {
         })
     }
 
+    /// Returns when the content of the file is on disk; its name may not be.
+    pub(super) fn sync(&self) -> Result<()> {
+        Ok(self.file.sync_all()?)
+    }
+
     pub(super) fn written(&self) -> WrittenRun {
         self.written
     }

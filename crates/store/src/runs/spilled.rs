@@ -1,21 +1,25 @@
 //! Writes of an open epoch that have become too many for memory: in run files that are no part of the state.
 //!
 //! The files lie over everything committed, and go with the epoch if it is not committed. When it is, the log names them, and they
-//! become a part of the state all at once: nothing is written twice. Owns reading them over what is below; when they are written
-//! and adopted is left to the store.
+//! become a part of the state all at once. Owns writing them, on a thread of its own, and reading them over what is below; when that
+//! is done and when they are adopted is left to the store.
 
 use super::filter::{KeyHash, StartHashes};
 use super::merge::{Merge, Source};
 use super::run::{Range, Run};
+use super::state::State;
 use super::writer::WrittenRun;
 use super::{Listed, RunsKv, common_start};
 use crate::kv::Pairs;
 use crate::writes::SortedWrites;
 use std::sync::Arc;
-use viewfeed_change::{Epoch, Result};
+use std::thread::JoinHandle;
+use viewfeed_change::{Epoch, Error, Result};
 
-/// So many files that were merged equally often become one.
-const MERGED_AT_ONCE: usize = 8;
+/// So many files that were merged equally often become one: few are to be looked into, and most writes are written once or twice.
+const MERGED_AT_ONCE: usize = 16;
+/// What the thread that writes is called.
+const THREAD: &str = "store-spill";
 
 /// The files of an open epoch. Cheap to clone.
 #[derive(Clone, Default)]
@@ -124,42 +128,92 @@ impl Spilled {
     }
 }
 
-impl RunsKv {
-    /// Writes the bulk among `layers` (the newest first) over `spilled`; gives what is not bulk.
-    pub(crate) fn spill(&self, layers: &[Arc<SortedWrites>], spilled: &mut Spilled) -> Result<SortedWrites> {
-        self.state.prepare_run()?;
-        let mut small = Vec::new();
-        // What is deleted may be below.
-        let run = self
-            .state
-            .write_bulk(layers, true, &|| Ok(()), &mut |key, value| {
-                small.push((key.to_vec(), value.map(<[u8]>::to_vec)));
-            })?;
-        if let Some(run) = run {
-            run.make_obsolete();
-            spilled.push(run, 0);
-            self.merge_spilled(spilled)?;
+/// Layers that are being written to a file, by a thread that ends when this does.
+pub(crate) struct Spilling {
+    thread: Option<JoinHandle<Result<(Spilled, SortedWrites)>>>,
+}
+
+impl Spilling {
+    /// Waits until all is written; gives the files, those of before included, and what is not bulk.
+    pub(crate) fn finish(mut self) -> Result<(Spilled, SortedWrites)> {
+        let thread = self
+            .thread
+            .take()
+            .expect("it is taken once, here or when dropped");
+        let ended = thread.join();
+        ended.unwrap_or_else(|_| Err(Error::internal("writing a large epoch to files panicked")))
+    }
+}
+
+impl Drop for Spilling {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Whatever it has written goes with its result.
+            let _ = thread.join();
         }
-        let small = small.iter().map(|(key, value)| (&key[..], value.as_deref()));
-        Ok(small.collect())
+    }
+}
+
+/// Writes the bulk among `layers` (the newest first) over `spilled`; gives what is not bulk.
+fn spill(state: &State, layers: &[Arc<SortedWrites>], spilled: &mut Spilled) -> Result<SortedWrites> {
+    state.prepare_run()?;
+    let mut small = Vec::new();
+    // What is deleted may be below.
+    let writer = state.write_bulk(layers, true, &|| Ok(()), &mut |key, value| {
+        small.push((key.to_vec(), value.map(<[u8]>::to_vec)));
+    })?;
+    if let Some(writer) = writer
+        && let Some(run) = state.end_run_unsynced(writer)?
+    {
+        run.make_obsolete();
+        spilled.push(run, 0);
+        merge_alike(state, spilled)?;
+    }
+    let small = small.iter().map(|(key, value)| (&key[..], value.as_deref()));
+    Ok(small.collect())
+}
+
+/// Merges the newest files, as long as there are many alike.
+fn merge_alike(state: &State, spilled: &mut Spilled) -> Result<()> {
+    loop {
+        let merges = spilled.merges[0];
+        let alike = spilled.merges.iter().take_while(|other| **other == merges);
+        let alike = alike.count();
+        if alike < MERGED_AT_ONCE {
+            return Ok(());
+        }
+        let writer = state.merge(&spilled.runs[..alike], true, &|| Ok(()))?;
+        let merged = state.end_run_unsynced(writer)?;
+        let merged = merged.expect("deletes are kept, and no run is empty");
+        merged.make_obsolete();
+        Arc::make_mut(&mut spilled.runs).drain(..alike);
+        spilled.merges.drain(..alike);
+        spilled.push(merged, merges + 1);
+    }
+}
+
+impl RunsKv {
+    /// Begins to write the bulk among `layers` (the newest first) over `spilled`. Nothing of it is durable before
+    /// [`Self::sync_spilled`].
+    pub(crate) fn begin_spill(
+        &self,
+        layers: Vec<Arc<SortedWrites>>,
+        mut spilled: Spilled,
+    ) -> Result<Spilling> {
+        let state = self.state.clone();
+        let thread = std::thread::Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(move || {
+                let small = spill(&state, &layers, &mut spilled)?;
+                Ok((spilled, small))
+            })?;
+        Ok(Spilling { thread: Some(thread) })
     }
 
-    /// Merges the newest files, as long as there are many alike.
-    fn merge_spilled(&self, spilled: &mut Spilled) -> Result<()> {
-        loop {
-            let merges = spilled.merges[0];
-            let alike = spilled.merges.iter().take_while(|other| **other == merges);
-            let alike = alike.count();
-            if alike < MERGED_AT_ONCE {
-                return Ok(());
-            }
-            let merged = self.state.merge(&spilled.runs[..alike], true, &|| Ok(()))?;
-            let merged = merged.expect("deletes are kept, and no run is empty");
-            merged.make_obsolete();
-            Arc::make_mut(&mut spilled.runs).drain(..alike);
-            spilled.merges.drain(..alike);
-            spilled.push(merged, merges + 1);
-        }
+    /// Returns when all files are on disk.
+    pub(crate) fn sync_spilled(&self, spilled: &Spilled) -> Result<()> {
+        spilled.runs.iter().try_for_each(|listed| listed.run.sync())?;
+        self.state.sync_names()
     }
 
     /// The files that the log names for an epoch, the newest first.

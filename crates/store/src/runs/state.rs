@@ -262,27 +262,26 @@ impl State {
     ) -> Result<()> {
         let keeps_deletes = self.prepare_run()?;
         let mut small = Writes::new();
-        let run = self.write_bulk(layers, keeps_deletes, go_on, &mut |key, value| {
+        let writer = self.write_bulk(layers, keeps_deletes, go_on, &mut |key, value| {
             small.insert(key.to_vec(), value.map(<[u8]>::to_vec));
         })?;
         if !small.is_empty() {
             self.small.apply(&small)?;
         }
-        match run {
-            Some(run) => self.list_first(Some(run), |_| ()),
+        match writer {
+            Some(writer) => self.list_first(self.end_run(writer)?, |_| ()),
             None => Ok(()),
         }
     }
 
-    /// Writes the bulk among `layers` (the newest first) to a file that is no part of the state, if there is any; the rest is given to
-    /// `small`.
+    /// Writes the bulk among `layers` (the newest first) to a file, if there is any; the rest is given to `small`.
     pub(super) fn write_bulk(
         &self,
         layers: &[Arc<SortedWrites>],
         keeps_deletes: bool,
         go_on: &dyn Fn() -> Result<()>,
         small: &mut EachWrite<'_>,
-    ) -> Result<Option<Arc<Run>>> {
+    ) -> Result<Option<RunWriter>> {
         let mut writer = None;
         for (count, (key, value)) in merged(layers).enumerate() {
             if count % BATCH_KEYS == 0 {
@@ -298,16 +297,16 @@ impl State {
                 writer.add(key, value)?;
             }
         }
-        writer.map_or(Ok(None), |writer| self.end_run(writer))
+        Ok(writer)
     }
 
-    /// Makes one file of runs, the newest first; None if nothing is left. It is no part of the state.
+    /// Writes what is in runs, the newest first, to one file.
     pub(super) fn merge(
         &self,
         inputs: &[Listed],
         keeps_deletes: bool,
         go_on: &dyn Fn() -> Result<()>,
-    ) -> Result<Option<Arc<Run>>> {
+    ) -> Result<RunWriter> {
         let counts = inputs.iter().map(|listed| listed.run.footer().counts);
         let at_most = counts.fold(Counts::default(), |sum, counts| sum.plus(&counts));
         let mut merge = Merge::new(inputs.iter().map(Source::whole).collect::<Result<_>>()?);
@@ -322,8 +321,7 @@ impl State {
                 go_on()?;
             }
         }
-        drop(merge);
-        self.end_run(writer)
+        Ok(writer)
     }
 
     /// Makes runs that were written apart, the newest first, a part of the state: over all there is, with the files that the log names up
@@ -404,13 +402,26 @@ impl State {
 
     /// The run, when its file is on disk; None if nothing was written.
     pub(super) fn end_run(&self, writer: RunWriter) -> Result<Option<Arc<Run>>> {
+        let run = self.end_run_unsynced(writer)?;
+        if let Some(run) = &run {
+            run.sync()?;
+            self.sync_names()?;
+            self.reached(Step::Written);
+        }
+        Ok(run)
+    }
+
+    /// The run, whose file is not on disk for sure; None if nothing was written.
+    pub(super) fn end_run_unsynced(&self, writer: RunWriter) -> Result<Option<Arc<Run>>> {
         if writer.is_empty() {
             return Ok(None);
         }
-        let written: WrittenRun = writer.finish()?;
-        sync_dir(&self.dir)?;
-        self.reached(Step::Written);
-        Ok(Some(Arc::new(Run::open(&self.dir, written, &self.cache)?)))
+        self.open_run(writer.finish()?).map(Some)
+    }
+
+    /// Returns when the names of all files are on disk.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        Ok(sync_dir(&self.dir)?)
     }
 
     /// Puts `outcome` where `inputs` are, which are adjacent; their files go with their last reader. What was removed

@@ -98,7 +98,7 @@ impl RunWriter {
         self.counts.keys == 0
     }
 
-    /// Returns when the content of the file is on disk; its name is not, yet.
+    /// The file is whole; neither its content nor its name is on disk, yet.
     pub(super) fn finish(mut self) -> Result<WrittenRun> {
         if !self.builder.is_empty() {
             self.end_block()?;
@@ -120,7 +120,6 @@ impl RunWriter {
             self.file.write_all(part)?;
         }
         self.file.flush()?;
-        self.file.get_ref().sync_all()?;
         self.is_finished = true;
         Ok(WrittenRun {
             id: self.id,

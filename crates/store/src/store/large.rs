@@ -68,7 +68,10 @@ impl Inner {
         let runs = self.committed.kv.as_runs().filter(|_| !spilled.is_empty());
         // What can fail comes before the commit point.
         let way = match runs {
-            Some(_) => Some(self.checkpointer.make_way()?),
+            Some(runs) => {
+                runs.sync_spilled(&spilled)?;
+                Some(self.checkpointer.make_way()?)
+            }
             None => None,
         };
         let mut open = open.ok_or_else(|| Error::internal("a large epoch has no parts"))?;

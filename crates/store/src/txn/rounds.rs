@@ -68,9 +68,11 @@ impl Txn {
 
     /// Sealed writes, and everything that was written before rounds began.
     pub(super) fn all_sealed(&self) -> Layers {
-        match self.outside.last() {
-            Some(outside) => outside.visible.with(&self.sealed),
-            None => self.sealed.clone(),
+        match (self.outside.last(), &self.spilling) {
+            // What is visible outside holds what is being written to a file.
+            (Some(outside), _) => outside.visible.with(&self.sealed),
+            (None, Some((_, layers))) => layers.with(&self.sealed),
+            (None, None) => self.sealed.clone(),
         }
     }
 
