@@ -376,5 +376,7 @@ fn an_epoch_with_a_torn_part_is_not_there() {
         copy(&copied[0], &again);
         let store = open(&again);
         assert_eq!((store.epoch(), count(&store)), (Epoch(4), 500), "cut by {cut}");
+        crate::commit(&store, &[(b"a", Some(b"1"))]);
+        assert_eq!(logged(&store, 3), [(4, 0, true), (5, 0, true)], "cut by {cut}");
     }
 }
