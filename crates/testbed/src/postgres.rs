@@ -2,6 +2,8 @@
 //! `VIEWFEED_POSTGRES_BIN` names, else where Debian puts it, else installed. It listens on a socket in its own folder and on
 //! a free port of this machine, and goes with it.
 
+mod standby;
+
 use crate::free_address;
 use fs2::FileExt;
 use std::fs::{self, File};
@@ -26,6 +28,12 @@ const SEPARATOR: char = '\u{1f}';
 const NULL: &str = "\\N";
 /// What psql prints after every statement, before how it went.
 const DONE: &str = "\u{1e}done";
+/// What a server logs when it can be asked; the others are what a standby does, from version 14 on and before.
+const READY: [&str; 3] = [
+    "ready to accept connections",
+    "ready to accept read-only connections",
+    "ready to accept read only connections",
+];
 /// How it says that a statement went well.
 const SUCCESS: &str = "00000";
 
@@ -78,12 +86,18 @@ impl Postgres {
             .args(["--locale=C", "--no-sync"])
             .output();
         succeeded("initdb", &made.expect("initdb can be started"));
+        let settings = settings.iter().map(ToString::to_string).collect();
+        Self::made(folder, programs, settings)
+    }
+
+    /// Starts the server whose files are in `folder`.
+    fn made(folder: tempfile::TempDir, programs: PathBuf, settings: Vec<String>) -> Self {
         let mut server = Self {
             child: None,
             folder,
             programs,
             port: free_address().port(),
-            settings: settings.iter().map(ToString::to_string).collect(),
+            settings,
         };
         for _ in 1..START_ATTEMPTS {
             if server.launch().is_ok() {
@@ -351,7 +365,7 @@ fn wait_until_ready(mut log: BufReader<std::process::ChildStderr>) -> Result<(),
         let from = lines.len();
         match log.read_line(&mut lines) {
             Ok(0) | Err(_) => return Err(lines),
-            Ok(_) if lines[from..].contains("ready to accept connections") => break,
+            Ok(_) if READY.iter().any(|ready| lines[from..].contains(ready)) => break,
             Ok(_) => {}
         }
     }

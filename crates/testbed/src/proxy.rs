@@ -23,7 +23,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -53,7 +53,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
-            target,
+            target: Mutex::new(target),
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -72,6 +72,11 @@ impl Proxy {
     /// Where clients connect.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Connects clients that come from now on to another server, as a name does after a failover.
+    pub fn point_to(&self, target: SocketAddr) {
+        *self.shared.target.lock().expect("nobody panics with the lock") = target;
     }
 
     /// Returns when there are so many connections.
@@ -174,6 +179,10 @@ impl Shared {
         }
     }
 
+    fn target(&self) -> SocketAddr {
+        *self.target.lock().expect("nobody panics with the lock")
+    }
+
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         let mut pumps: Vec<JoinHandle<()>> = Vec::new();
         for (number, client) in (0..).zip(listener.incoming()) {
@@ -183,7 +192,7 @@ impl Shared {
             pumps.retain(|pump| !pump.is_finished());
             if let Ok(client) = client
                 && pumps.len() < 2 * CONNECTIONS_MAX
-                && let Ok(server) = TcpStream::connect(self.target)
+                && let Ok(server) = TcpStream::connect(self.target())
             {
                 // Without descriptors left there is no connection, like beyond the limit.
                 pumps.extend(self.connect(number, client, server).into_iter().flatten());

@@ -10,6 +10,7 @@ mod filling;
 mod follower;
 mod postgres;
 mod postgres_checker;
+mod postgres_failover;
 mod postgres_flow;
 mod postgres_large;
 mod postgres_pgbench;
