@@ -4,7 +4,7 @@ use crate::frame::reason;
 use crate::queue::Queue;
 use crate::request::Selection;
 use crate::resume::{self, Start};
-use crate::router::{Of, Router};
+use crate::router::{Origin, Router};
 use crate::transactions::TailedEpoch;
 use crate::{FeedOptions, Request, Subscription, TransactionTail};
 use parking_lot::Mutex;
@@ -97,14 +97,14 @@ impl Feed {
     pub fn stage(&self, epoch: Epoch, record: &EpochRecord) {
         let mut listeners = self.shared.listeners.lock();
         listeners.has_staged = true;
-        let of = Of {
+        let origin = Origin {
             epoch,
             commit_time: record.commit_time,
             is_open: true,
         };
         listeners
             .router
-            .route_all(of, &record.transactions, &record.deltas);
+            .route_all(origin, &record.transactions, &record.deltas);
     }
 
     /// The epoch of which parts were staged was given up. Without one, does nothing.
@@ -129,13 +129,13 @@ impl Feed {
             listeners.keep_past(&before.relations, &published.relations);
         }
         listeners.has_staged = false;
-        let of = Of {
+        let origin = Origin {
             epoch: published.epoch,
             commit_time: published.commit_time,
             is_open: published.is_large,
         };
         let (transactions, deltas) = (published.transactions, published.deltas);
-        listeners.router.route_all(of, &transactions, &deltas);
+        listeners.router.route_all(origin, &transactions, &deltas);
         if published.is_large {
             listeners.router.each(&mut Queue::push_staged);
         }

@@ -124,7 +124,7 @@ impl Router {
     }
 
     /// Hands what an epoch changed to whoever wants some of it: what it changed in a relation in one piece.
-    pub(crate) fn route_all(&self, of: Of, transactions: &[Transaction], deltas: &[Delta]) {
+    pub(crate) fn route_all(&self, origin: Origin, transactions: &[Transaction], deltas: &[Delta]) {
         let of_tables = transactions.iter().flat_map(|transaction| &transaction.changes);
         let mut changes: BTreeMap<RelationId, Vec<Batch>> = BTreeMap::new();
         for delta in of_tables.chain(deltas) {
@@ -134,19 +134,19 @@ impl Router {
             }
         }
         for (relation, batches) in changes {
-            self.route(relation, of, &batches);
+            self.route(relation, origin, &batches);
         }
     }
 
     /// Hands what an epoch changed in `relation` to whoever wants some of it.
-    fn route(&self, relation: RelationId, of: Of, changes: &[Batch]) {
+    fn route(&self, relation: RelationId, origin: Origin, changes: &[Batch]) {
         let Some(routes) = self.routes.get(&relation) else {
             return;
         };
-        if let Err(error) = routes.route(of, changes) {
+        if let Err(error) = routes.route(origin, changes) {
             // They meet the same failure when they read this epoch from the log, and tell their clients.
             tracing::error!(%error, relation = relation.0, "a delta cannot be routed");
-            routes.each(&mut |queue| match of.is_open {
+            routes.each(&mut |queue| match origin.is_open {
                 true => queue.stage_in_log(),
                 false => queue.overflow(),
             });
@@ -160,18 +160,20 @@ impl Router {
 }
 
 impl Routes {
-    fn route(&self, of: Of, changes: &[Batch]) -> Result<()> {
+    fn route(&self, origin: Origin, changes: &[Batch]) -> Result<()> {
         let delta = match changes {
             [change] => change.clone(),
             _ => Batch::concat(&self.relation.schema(), changes)?,
         };
         let delta = Arc::new(delta);
         if !self.unfiltered.is_empty() {
-            let whole = Arc::new(Slice::new(of.epoch, of.commit_time, delta.clone(), None));
-            self.unfiltered.values().for_each(|queue| of.hand(queue, &whole));
+            let whole = Arc::new(Slice::new(origin.epoch, origin.commit_time, delta.clone(), None));
+            self.unfiltered
+                .values()
+                .for_each(|queue| origin.hand(queue, &whole));
         }
         for index in &self.filtered {
-            index.route(&index.codec.encode(delta.rows())?, of, &delta)?;
+            index.route(&index.codec.encode(delta.rows())?, origin, &delta)?;
         }
         Ok(())
     }
@@ -203,7 +205,7 @@ impl Routes {
 
 impl FilterIndex {
     /// Hands on the rows of each key that somebody waits for.
-    fn route(&self, keys: &viewfeed_change::row::Rows, of: Of, delta: &Arc<Batch>) -> Result<()> {
+    fn route(&self, keys: &viewfeed_change::row::Rows, origin: Origin, delta: &Arc<Batch>) -> Result<()> {
         let mut touched: HashMap<&[u8], (&Subscribers, Vec<u32>)> = HashMap::new();
         for (row, key) in keys.iter().enumerate() {
             if let Some(subscribers) = self.by_key.get(key) {
@@ -212,8 +214,8 @@ impl FilterIndex {
             }
         }
         for (subscribers, rows) in touched.into_values() {
-            let slice = Arc::new(of.slice(delta, rows)?);
-            subscribers.values().for_each(|queue| of.hand(queue, &slice));
+            let slice = Arc::new(origin.slice(delta, rows)?);
+            subscribers.values().for_each(|queue| origin.hand(queue, &slice));
         }
         Ok(())
     }
@@ -224,16 +226,16 @@ impl FilterIndex {
     }
 }
 
-/// The epoch that changes are of.
+/// The epoch that changes come from.
 #[derive(Clone, Copy)]
-pub(crate) struct Of {
+pub(crate) struct Origin {
     pub(crate) epoch: Epoch,
     pub(crate) commit_time: Timestamp,
     /// Whether it is not committed yet.
     pub(crate) is_open: bool,
 }
 
-impl Of {
+impl Origin {
     fn hand(self, queue: &Queue, slice: &Arc<Slice>) {
         match self.is_open {
             true => queue.stage(slice),

@@ -4,6 +4,7 @@
 mod target;
 
 use crate::postgres_rows::{Session, shown};
+use crate::postgres_world::{SOURCE, settings_of};
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,15 +14,12 @@ use target::{AHEAD_MAX, Copies, Script, Seen, Shared, Target};
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use viewfeed_change::{ManualClock, Timestamp};
-use viewfeed_source::postgres::{
-    CopyOptions, RunningSource, Settings, Source, SourceStatus, StreamOptions, stored,
-};
+use viewfeed_source::postgres::{CopyOptions, RunningSource, Source, SourceStatus, StreamOptions, stored};
 use viewfeed_store::{Options, Store, arrange};
 use viewfeed_testbed::Postgres;
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
-const SOURCE: &str = "shop";
 /// What a decoder says that met more than rows.
 const NOT_PLAIN: &str = "TRANSACTION_CHANGES_TABLES";
 /// Two tables with a key and one without.
@@ -56,12 +54,7 @@ impl Followed {
         let server = Postgres::start_with(&[&["wal_level=logical"], settings].concat());
         let session = Session::open(&server).await;
         session.run(TABLES).await;
-        let given = [
-            ("connection", server.connection()),
-            ("tables", "public.*".to_owned()),
-        ];
-        let given = given.map(|(name, value)| (name.to_owned(), value));
-        let settings = Settings::from_options(SOURCE, &given).unwrap();
+        let settings = settings_of(&server, "public.*");
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Options::default()).unwrap();
         let target = Arc::new(Target {
@@ -89,6 +82,17 @@ impl Followed {
         };
         followed.is_equal(&["t", "u", "bag"]).await;
         followed
+    }
+
+    /// The loop stops within the next large transaction: the first end tells of it, the second lets it go on.
+    fn hold_next(&self) -> (oneshot::Receiver<()>, mpsc::Sender<()>) {
+        let (entered, has_entered) = oneshot::channel();
+        let (release, released) = mpsc::channel();
+        self.script(Script {
+            hold: Some((entered, released)),
+            ..Script::default()
+        });
+        (has_entered, release)
     }
 
     fn script(&self, script: Script) {
@@ -357,12 +361,7 @@ async fn a_large_transaction_that_fails_midway_is_applied_once_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_are_obeyed_while_a_large_transaction_is_applied_and_what_follows_waits() {
     let followed = Followed::start(&["logical_decoding_work_mem=64kB"], SMALL).await;
-    let (entered, has_entered) = oneshot::channel();
-    let (release, released) = mpsc::channel();
-    followed.script(Script {
-        hold: Some((entered, released)),
-        ..Script::default()
-    });
+    let (has_entered, release) = followed.hold_next();
     followed.session.run(&everything(1000)).await;
     followed.session.run("INSERT INTO u VALUES (1, 1)").await;
     has_entered.await.unwrap();
@@ -378,12 +377,7 @@ async fn commands_are_obeyed_while_a_large_transaction_is_applied_and_what_follo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_transaction_that_the_loop_has_is_applied_whole_although_its_source_is_stopped() {
     let followed = Followed::start(&["logical_decoding_work_mem=64kB"], SMALL).await;
-    let (entered, has_entered) = oneshot::channel();
-    let (release, released) = mpsc::channel();
-    followed.script(Script {
-        hold: Some((entered, released)),
-        ..Script::default()
-    });
+    let (has_entered, release) = followed.hold_next();
     followed.session.run(&everything(1000)).await;
     has_entered.await.unwrap();
     let before = followed.running.status().position;

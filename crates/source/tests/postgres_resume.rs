@@ -1,6 +1,7 @@
 //! A copy that is interrupted goes on: its rows are those of the server in the end, whatever was changed between its snapshots.
 
 use crate::postgres_rows::{Session, shown};
+use crate::postgres_world::{SOURCE, nothing_told, settings_of};
 use arrow::array::RecordBatch;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -15,12 +16,11 @@ use viewfeed_source::postgres::{
     Applied, CopyOptions, Ingest, Ingested, Loop, Lsn, RunningSource, Settings, Source, SourceStatus, Work,
     stored,
 };
-use viewfeed_store::{EpochRecord, Options, Store, arrange};
+use viewfeed_store::{Options, Store, arrange};
 use viewfeed_testbed::Postgres;
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
-const SOURCE: &str = "shop";
 const ROWS: i32 = 600;
 
 /// Applies work and, now and then, fails instead.
@@ -148,13 +148,7 @@ impl Loop for Target {
             ingested = ingest.apply(piece?)?;
         }
         let applied = ingest.applied(&ingested)?;
-        let record = EpochRecord {
-            commit_time: Timestamp(0),
-            transactions: Vec::new(),
-            deltas: Vec::new(),
-            schema_versions: Vec::new(),
-        };
-        self.store.commit(txn, &record)?;
+        self.store.commit(txn, &nothing_told())?;
         *relations = changed;
         Ok(applied)
     }
@@ -233,12 +227,7 @@ impl Followed {
     async fn start_with(server: &Postgres, case: Case, is_one_point: bool) -> Self {
         let session = Session::open(server).await;
         session.run(&case.table()).await;
-        let options = [
-            ("connection", server.connection()),
-            ("tables", "public.t".to_owned()),
-        ];
-        let options = options.map(|(name, value)| (name.to_owned(), value));
-        let settings = Settings::from_options(SOURCE, &options).unwrap();
+        let settings = settings_of(server, "public.t");
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Options::default()).unwrap();
         let seed = case.seed;

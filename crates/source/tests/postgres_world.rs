@@ -3,9 +3,11 @@
 use std::future::Future;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
+use viewfeed_change::Timestamp;
 use viewfeed_source::postgres::{
     Ensured, Finding, Settings, Severity, SlotState, check, ensure, slot_state, wanted_tables,
 };
+use viewfeed_store::EpochRecord;
 use viewfeed_testbed::Postgres;
 
 pub(crate) const SOURCE: &str = "shop";
@@ -91,6 +93,23 @@ pub(crate) fn settings(options: &[(&str, &str)]) -> Settings {
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     Settings::from_options(SOURCE, &options).unwrap()
+}
+
+/// Those of a source that follows these tables of `server`.
+pub(crate) fn settings_of(server: &Postgres, tables: &str) -> Settings {
+    let options = [("connection", server.connection()), ("tables", tables.to_owned())];
+    let options = options.map(|(name, value)| (name.to_owned(), value));
+    Settings::from_options(SOURCE, &options).unwrap()
+}
+
+/// What is logged of an epoch that no feed is told of.
+pub(crate) fn nothing_told() -> EpochRecord {
+    EpochRecord {
+        commit_time: Timestamp(0),
+        transactions: Vec::new(),
+        deltas: Vec::new(),
+        schema_versions: Vec::new(),
+    }
 }
 
 /// The only finding whose `what` holds `text`.

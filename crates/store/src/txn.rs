@@ -123,7 +123,7 @@ impl Txn {
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        let is_sealed_empty = self.spilled.is_empty() && self.all_sealed().is_empty();
+        let is_sealed_empty = self.spilled.is_empty() && self.spilling.is_none() && self.sealed.is_empty();
         is_sealed_empty && self.staged.lock().is_empty() && self.outside.is_empty()
     }
 

@@ -5,9 +5,10 @@ use crate::follower::{Folded, catch_up, follow, rows, version};
 use crate::postgres::{create_source, is_same, primary, run};
 use crate::server::{PROGRAM, sql};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use viewfeed_testbed::{Postgres, Psql, Viewfeed};
 
@@ -16,6 +17,12 @@ const LITTLE_MEMORY: [&str; 2] = ["--cache-mib", "2"];
 /// Said of a transaction that must be decoded whole.
 const NOT_PLAIN: &str = "changes more than rows";
 const KILLS: usize = 12;
+/// So much log is written by no transaction here before it is committed, unless it is written in parts.
+const PARTS_BYTES: u64 = 300_000;
+/// How long a kill is put off for that: the transaction may be over, or small.
+const PUT_OFF_MAX: Duration = Duration::from_secs(5);
+/// What a start says that finds parts of an epoch.
+const CUT: &str = "cut a record a crash left unfinished";
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, name text, size int)";
 const TOTALS: &str = "SELECT count(*) AS n, sum(size) AS sizes, max(id) AS last FROM shop.item";
@@ -102,7 +109,9 @@ const LARGE: [&[&str]; 4] = [
         "UPDATE item SET size = size + 1",
     ],
     &[
-        "UPDATE item SET name = name || 'y', id = id + 100000 WHERE id < 100000",
+        // So that no key is there already.
+        "DELETE FROM item WHERE id >= 100000",
+        "UPDATE item SET name = name || 'y', id = id + 100000",
         "DELETE FROM item WHERE id % 3 = 0",
     ],
     &[
@@ -114,6 +123,22 @@ const LARGE: [&[&str]; 4] = [
         "INSERT INTO item SELECT i, repeat('t', 300), i FROM generate_series(1, 9000) i",
     ],
 ];
+
+/// The log's bytes, as far as it has been written.
+fn log_bytes(dir: &Path) -> u64 {
+    let segments = fs::read_dir(dir.join("data/log")).unwrap();
+    // History may be dropped while this looks.
+    let bytes = segments.filter_map(|segment| segment.unwrap().metadata().ok());
+    bytes.map(|metadata| metadata.len()).sum()
+}
+
+/// Returns when the log has so many bytes, or that has been waited for long enough.
+fn wait_for_parts(dir: &Path, bytes: u64) {
+    let began = Instant::now();
+    while log_bytes(dir) < bytes && began.elapsed() < PUT_OFF_MAX {
+        std::thread::yield_now();
+    }
+}
 
 #[test]
 fn kills_within_large_transactions_lose_nothing_and_repeat_nothing() {
@@ -130,21 +155,28 @@ fn kills_within_large_transactions_lose_nothing_and_repeat_nothing() {
         ("shop.item", Arc::<Mutex<Folded>>::default()),
         ("totals", Arc::default()),
     ];
-    for _ in 0..KILLS {
+    let mut within = 0;
+    for kill in 0..KILLS {
         let address = format!("http://{}", server.address());
         let followers = feeds
             .each_ref()
             .map(|(relation, folded)| runtime.spawn(follow(address.clone(), relation, folded.clone())));
         let statements = LARGE[random.random_range(0..LARGE.len())];
+        let log_bytes = log_bytes(dir.path());
         run(&mut psql, &[&["BEGIN"][..], statements, &["COMMIT"]].concat());
-        // The moment of the kill is anywhere; this only spreads it.
-        std::thread::sleep(Duration::from_millis(random.random_range(0..4000)));
+        match kill % 2 {
+            0 => wait_for_parts(dir.path(), log_bytes + PARTS_BYTES),
+            // The moment of the kill is anywhere; this only spreads it.
+            _ => std::thread::sleep(Duration::from_millis(random.random_range(0..4000))),
+        }
         server.kill();
         for follower in followers {
             runtime.block_on(follower).unwrap();
         }
         server = started(dir.path());
+        within += usize::from(server.log().contains(CUT));
     }
+    assert!(within > 0, "no kill was within an epoch");
     wait_for_all(&server, &mut psql);
     is_same(&server, &mut psql, "item", "id, name, size");
     assert_eq!(sql(&server, "SELECT * FROM totals"), sql(&server, TOTALS));

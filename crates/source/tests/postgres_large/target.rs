@@ -1,11 +1,12 @@
 //! A loop that applies large transactions piece by piece, and does on the way what a test says.
 
-use super::{PATIENCE, SOURCE};
+use super::PATIENCE;
+use crate::postgres_world::{SOURCE, nothing_told};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::{oneshot, watch};
-use viewfeed_change::{Error, ErrorKind, Relations, Result, Timestamp};
+use viewfeed_change::{Error, ErrorKind, Relations, Result};
 use viewfeed_source::postgres::{Applied, Ingest, Ingested, Loop, Pieces, Settings, Work};
-use viewfeed_store::{EpochRecord, Store, Txn};
+use viewfeed_store::{Store, Txn};
 
 /// Pieces that wait, and the one that waits for room.
 pub(super) const AHEAD_MAX: usize = 3;
@@ -95,13 +96,7 @@ impl Target {
             seen.ahead = seen.ahead.max(pieces.waiting());
         }
         let applied = self.ingest(&mut txn, &mut changed).applied(&ingested)?;
-        let record = EpochRecord {
-            commit_time: Timestamp(0),
-            transactions: Vec::new(),
-            deltas: Vec::new(),
-            schema_versions: Vec::new(),
-        };
-        self.store.commit(txn, &record)?;
+        self.store.commit(txn, &nothing_told())?;
         *relations = changed;
         Ok(applied)
     }

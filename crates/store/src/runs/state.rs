@@ -1,18 +1,17 @@
 //! What the state is made of at a moment: tables in memory and the list of runs. Changes of the list are made durable
 //! here, one at a time.
 
+mod files;
+
 use super::cache::BlockCache;
 use super::filter::{Counts, KeyHash, StartHashes};
 use super::manifest::{self, ListedRun, Manifest};
-use super::merge::{Merge, Source};
+use super::merge::Source;
 use super::run::{Range, Run};
 use super::table::{Head, Table};
-use super::writer::{RunWriter, WrittenRun};
 use super::{Listed, Writes};
-use crate::folder::sync_dir;
 use crate::keys;
-use crate::kv::{BATCH_KEYS, Kv};
-use crate::layers::merged;
+use crate::kv::Kv;
 use crate::writes::SortedWrites;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::fs;
@@ -31,9 +30,6 @@ const TABLE_BYTES_MIN: usize = 64 << 10;
 /// The right to turn tables into runs.
 #[derive(Default)]
 pub(super) struct Writing;
-
-/// What is called with each write.
-type EachWrite<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
 
 pub(super) struct State {
     pub(super) dir: PathBuf,
@@ -274,56 +270,6 @@ impl State {
         }
     }
 
-    /// Writes the bulk among `layers` (the newest first) to a file, if there is any; the rest is given to `small`.
-    pub(super) fn write_bulk(
-        &self,
-        layers: &[Arc<SortedWrites>],
-        keeps_deletes: bool,
-        go_on: &dyn Fn() -> Result<()>,
-        small: &mut EachWrite<'_>,
-    ) -> Result<Option<RunWriter>> {
-        let mut writer = None;
-        for (count, (key, value)) in merged(layers).enumerate() {
-            if count % BATCH_KEYS == 0 {
-                go_on()?;
-            }
-            if !keys::is_bulk(key) {
-                small(key, value);
-            } else if value.is_some() || keeps_deletes {
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    none => none.insert(self.start_run(&bulk_counts(layers))?),
-                };
-                writer.add(key, value)?;
-            }
-        }
-        Ok(writer)
-    }
-
-    /// Writes what is in runs, the newest first, to one file.
-    pub(super) fn merge(
-        &self,
-        inputs: &[Listed],
-        keeps_deletes: bool,
-        go_on: &dyn Fn() -> Result<()>,
-    ) -> Result<RunWriter> {
-        let counts = inputs.iter().map(|listed| listed.run.footer().counts);
-        let at_most = counts.fold(Counts::default(), |sum, counts| sum.plus(&counts));
-        let mut merge = Merge::new(inputs.iter().map(Source::whole).collect::<Result<_>>()?);
-        let mut writer = self.start_run(&at_most)?;
-        let mut entries = 0usize;
-        while let Some((key, value)) = merge.next()? {
-            if value.is_some() || keeps_deletes {
-                writer.add(key, value)?;
-            }
-            entries += 1;
-            if entries.is_multiple_of(BATCH_KEYS) {
-                go_on()?;
-            }
-        }
-        Ok(writer)
-    }
-
     /// Makes runs that were written apart, the newest first, a part of the state: over all there is, with the files that the log names up
     /// to `epoch`. There must be no tables.
     pub(super) fn adopt(
@@ -339,11 +285,6 @@ impl State {
     /// Up to which epoch the files that the log names are a part of the state.
     pub(super) fn adopted(&self) -> Epoch {
         *self.listing.lock()
-    }
-
-    /// The run in a file that the log names.
-    pub(super) fn open_run(&self, written: WrittenRun) -> Result<Arc<Run>> {
-        Ok(Arc::new(Run::open(&self.dir, written, &self.cache)?))
     }
 
     /// Whether a new run must keep deletes: without an older one there is nothing to delete.
@@ -392,36 +333,6 @@ impl State {
             |runs| runs.iter().map(hide).collect(),
             |view| view.active.remove_prefix(prefix),
         )
-    }
-
-    /// A new run file.
-    pub(super) fn start_run(&self, at_most: &Counts) -> Result<RunWriter> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        RunWriter::create(&self.dir, id, at_most)
-    }
-
-    /// The run, when its file is on disk; None if nothing was written.
-    pub(super) fn end_run(&self, writer: RunWriter) -> Result<Option<Arc<Run>>> {
-        let run = self.end_run_unsynced(writer)?;
-        if let Some(run) = &run {
-            run.sync()?;
-            self.sync_names()?;
-            self.reached(Step::Written);
-        }
-        Ok(run)
-    }
-
-    /// The run, whose file is not on disk for sure; None if nothing was written.
-    pub(super) fn end_run_unsynced(&self, writer: RunWriter) -> Result<Option<Arc<Run>>> {
-        if writer.is_empty() {
-            return Ok(None);
-        }
-        self.open_run(writer.finish()?).map(Some)
-    }
-
-    /// Returns when the names of all files are on disk.
-    pub(super) fn sync_names(&self) -> Result<()> {
-        Ok(sync_dir(&self.dir)?)
     }
 
     /// Puts `outcome` where `inputs` are, which are adjacent; their files go with their last reader. What was removed
@@ -508,12 +419,6 @@ impl State {
 
     #[cfg(not(test))]
     fn reached(&self, _: Step) {}
-}
-
-/// How many keys of `layers` belong in runs.
-fn bulk_counts(layers: &[Arc<SortedWrites>]) -> Counts {
-    let keys = merged(layers).map(|(key, _)| key);
-    Counts::of(keys.filter(|key| keys::is_bulk(key)))
 }
 
 /// The value of `key` in `runs`, newest first.
